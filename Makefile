@@ -1,0 +1,40 @@
+# Every target makes what it needs: `make run` on a fresh clone is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup run test lint up down clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## make .venv with everything in it
+
+$(STAMP): setup.cfg pyproject.toml compose/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c compose/constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup  ## servers, services and a sample that shows every ending; Ctrl-C stops it all
+	$(BIN)/checkout run
+
+test: setup  ## all tests, on real servers
+	$(BIN)/pytest
+
+lint: setup  ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+up: setup  ## the same in containers, with Kafka UI (needs Docker)
+	docker compose -f compose/compose.yaml up --build --detach --wait
+
+down:  ## stop the containers and drop their data
+	docker compose -f compose/compose.yaml down --volumes
+
+clean:  ## remove what setup made
+	rm -rf $(VENV) build *.egg-info

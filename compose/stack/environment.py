@@ -1,0 +1,70 @@
+"""The environment that services find their servers by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compose.stack import postgres, registry
+from compose.stack.ports import HOST
+from compose.stack.state import State
+
+# where each service answers /healthz, /readyz and /metrics; a port each, though no server of ours listens there
+SERVICE_PORTS = {f"{service}-metrics": f"{service.upper()}_METRICS_PORT" for service in postgres.SERVICES}
+
+DATABASE_URLS = tuple(f"{service.upper()}_DATABASE_URL" for service in postgres.SERVICES)
+
+# a server isn't started when the environment names all of these
+NAMED_BY: dict[str, tuple[str, ...]] = {
+    "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
+    "registry": ("SCHEMA_REGISTRY_URL",),
+    "provider": ("PAYMENT_PROVIDER_URL",),
+    "postgres": DATABASE_URLS,
+}
+
+
+def is_external(server: str, environ: Mapping[str, str]) -> bool:
+    """Whether the environment names a server that takes this one's place.
+
+    Our registry keeps its schemas in our Postgres, which therefore runs as long as the registry is ours, also where
+    the services have databases of their own: what is registered has to be there after a restart.
+    """
+    if server == "postgres" and not is_external("registry", environ):
+        return False
+    return all(environ.get(name) for name in NAMED_BY[server])
+
+
+def service_environment(state: State, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a service has to be told; what the environment names already stays as it is."""
+    ours = _kafka(state) | _databases(state) | _registry(state) | _provider(state)
+    ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
+    given = {name: environ[name] for name in (*_VARIABLES, *ours) if environ.get(name)}
+    return ours | given
+
+
+_VARIABLES = (*(name for names in NAMED_BY.values() for name in names), *SERVICE_PORTS.values(), "POSTGRES_ADMIN_URL")
+
+
+def _kafka(state: State) -> dict[str, str]:
+    port = state.ports.get("kafka")
+    return {} if port is None else {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{port}"}
+
+
+def _registry(state: State) -> dict[str, str]:
+    port = state.ports.get("registry")
+    return {} if port is None else {"SCHEMA_REGISTRY_URL": f"http://{HOST}:{port}{registry.API}"}
+
+
+def _provider(state: State) -> dict[str, str]:
+    port = state.ports.get("provider")
+    return {} if port is None else {"PAYMENT_PROVIDER_URL": f"http://{HOST}:{port}"}
+
+
+def _databases(state: State) -> dict[str, str]:
+    if "postgres" not in state.ports:
+        return {}
+    urls = {f"{service.upper()}_DATABASE_URL": _url(state, service, service) for service in postgres.SERVICES}
+    return urls | {"POSTGRES_ADMIN_URL": _url(state, postgres.ADMIN, postgres.ADMIN)}
+
+
+def _url(state: State, role: str, database: str) -> str:
+    return f"postgresql+psycopg2://{role}:{state.password(role)}@{HOST}:{state.ports['postgres']}/{database}"

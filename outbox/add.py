@@ -1,0 +1,113 @@
+"""Writing to the outbox: in the caller's transaction, so that the event exists exactly when the change does."""
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from outbox.bulk import BulkInsert, Database
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+SHARDS: Final = 16
+"""Keys are spread over this many shards; one relay owns a shard at a time. Never change it with rows in the table."""
+
+_INSERT: Final = BulkInsert(
+    "outbox",
+    {
+        "id": "uuid",
+        "aggregatetype": "text",
+        "aggregateid": "text",
+        "type": "text",
+        "payload": "bytea",
+        "topic": "text",
+        "key": "bytea",
+        "headers": "jsonb",
+        "shard": "smallint",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message to be published.
+
+    key: the ordering key, also the Kafka key unless `raw_key` says otherwise (`raw_key=None`: no Kafka key).
+    payload: the value, already encoded; None is a tombstone.
+    headers: (name, value); values are kept byte for byte. id: unique, a UUIDv7 where none is given.
+    """
+
+    topic: str
+    key: str
+    payload: bytes | None
+    type: str = ""
+    aggregatetype: str = "event"
+    headers: Headers = ()
+    id: UUID = field(default_factory=uuid7)
+    raw_key: bytes | None = b""
+
+    @property
+    def kafka_key(self) -> bytes | None:
+        """The key on the Kafka record."""
+        return self.key.encode() if self.raw_key == b"" else self.raw_key
+
+
+def add(db: Database, *records: Record) -> None:
+    """Write `records` with one statement, to be published after the commit, each key's in this order.
+
+    db: a Session or Connection in a transaction. Raises what the database raises; nothing is published then.
+    """
+    _INSERT.run(db, [_row(record) for record in records])
+
+
+def shard_of(key: str) -> int:
+    """The shard of an ordering key: stable over processes and versions, which Python's hash is not."""
+    return zlib.crc32(key.encode()) % SHARDS
+
+
+def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes | None, str, int]:
+    return (
+        str(record.id),
+        record.aggregatetype,
+        record.key,
+        record.type or record.topic,
+        record.payload,
+        record.topic,
+        record.kafka_key,
+        dump_headers(record.headers),
+        shard_of(record.key),
+    )
+
+
+def dump_headers(headers: Headers) -> str:
+    """Headers as JSON: [[name, text]], or [name, {"base64": text}] for bytes that JSON can't hold."""
+    return json.dumps([[name, _dump_value(value)] for name, value in headers])
+
+
+def load_headers(stored: Sequence[tuple[str, object]]) -> list[tuple[str, str | bytes | None]]:
+    """What `dump_headers` was given."""
+    return [(name, _load_value(value)) for name, value in stored]
+
+
+def _dump_value(value: bytes | None) -> object:
+    if value is None:
+        return None
+    try:
+        decoded = value.decode()
+    except UnicodeDecodeError:
+        decoded = "\0"
+    # Postgres' jsonb has no NUL
+    return {"base64": base64.b64encode(value).decode()} if "\0" in decoded else decoded
+
+
+def _load_value(value: object) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return str(value).encode()

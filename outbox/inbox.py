@@ -1,0 +1,89 @@
+"""The inbox: which events were handled, written in the transaction that handled them.
+
+Old days leave by dropping their partition. An event that comes again after that is refused by the state it
+finds, which is why every decision must also hold without the inbox.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from outbox.bulk import BulkInsert
+
+KEEP_DAYS: Final = 30
+AHEAD_DAYS: Final = 7
+_MAINTENANCE_LOCK: Final = 0x6F7576
+
+_SEEN = text(
+    "SELECT event_id FROM inbox WHERE consumer = :consumer AND (event_id, occurred_on) IN"
+    " (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:days AS date[])))"
+)
+_INSERT: Final = BulkInsert(
+    "inbox", {"event_id": "uuid", "occurred_on": "date", "consumer": "text"}, "ON CONFLICT DO NOTHING"
+)
+
+
+class HandledElsewhereError(Exception):
+    """Another process handled one of these events in the meantime: roll back and look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The identity of a delivery: the event's id and the day it says it occurred."""
+
+    event_id: UUID
+    occurred_on: date
+
+
+def seen(db: Connection, consumer: str, deliveries: Sequence[Seen]) -> set[UUID]:
+    """The ids among `deliveries` that `consumer` has handled. One statement."""
+    if not deliveries:
+        return set()
+    ids = [str(d.event_id) for d in deliveries]
+    found = db.execute(_SEEN, {"consumer": consumer, "ids": ids, "days": [d.occurred_on for d in deliveries]})
+    return {UUID(str(event_id)) for event_id in found.scalars()}
+
+
+def add(db: Connection, consumer: str, deliveries: Iterable[Seen]) -> None:
+    """Remember `deliveries` as handled. One statement. Raises HandledElsewhereError when one was there already."""
+    rows = sorted((str(d.event_id), d.occurred_on, consumer) for d in deliveries)
+    if _INSERT.run(db, rows) != len(rows):
+        raise HandledElsewhereError(f"{consumer}: an event of this batch was handled by another process")
+
+
+def maintain(db: Connection, today: date, keep_days: int = KEEP_DAYS) -> None:
+    """Make the partitions of the coming days, drop those older than `keep_days`. Any copy may call it, any time."""
+    if not db.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _MAINTENANCE_LOCK}).scalar_one():
+        return
+    db.execute(text("SET LOCAL lock_timeout = '2s'"))  # DROP waits for readers; handlers must not wait for DROP
+    have = _partitions(db)
+    for day in (today + timedelta(days=n) for n in range(-1, AHEAD_DAYS + 1)):
+        if _name(day) not in have:
+            _create(db, day)
+    oldest = _name(today - timedelta(days=keep_days))
+    for name in have:
+        if name.startswith("inbox_2") and name < oldest:
+            db.execute(text(f"DROP TABLE {name}"))
+
+
+def _partitions(db: Connection) -> set[str]:
+    found = db.execute(text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'inbox'::regclass"))
+    return set(found.scalars())
+
+
+def _create(db: Connection, day: date) -> None:
+    """A partition for `day`, with the rows that a publisher with a fast clock has already put elsewhere."""
+    moved = db.execute(
+        text("DELETE FROM inbox_other_days WHERE occurred_on = :day RETURNING event_id, consumer"), {"day": day}
+    ).all()
+    upper = day + timedelta(days=1)
+    db.execute(text(f"CREATE TABLE {_name(day)} PARTITION OF inbox FOR VALUES FROM ('{day}') TO ('{upper}')"))
+    _INSERT.run(db, [(str(row.event_id), day, row.consumer) for row in moved])
+
+
+def _name(day: date) -> str:
+    return f"inbox_{day:%Y%m%d}"

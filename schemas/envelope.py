@@ -1,0 +1,56 @@
+"""What goes round an event: identity, time, cause and trace, as Kafka headers and record fields."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from schemas.events import Event
+
+CHECKOUT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An event with its identity (`event_id`, a UUIDv7) and time (`occurred_at`, UTC)."""
+
+    event: Event
+    event_id: UUID
+    occurred_at: datetime
+
+
+def event_headers(envelope: Envelope, source: str, causation_id: UUID | str, trace: list[Header]) -> list[Header]:
+    """CloudEvents names (binary mode), the cause and the trace: UTF-8, each name once."""
+    ours: list[Header] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(envelope.event_id).encode()),
+        ("ce_type", envelope.event.TYPE.encode()),
+        ("ce_source", f"/{source}".encode()),
+        ("ce_time", rfc3339(envelope.occurred_at).encode()),
+        ("ce_subject", envelope.event.checkout_id.encode()),
+        ("causation_id", str(causation_id).encode()),
+    ]
+    return ours + trace
+
+
+def trace_headers(incoming: list[Header]) -> list[Header]:
+    """The trace context to hand on: the incoming one, or a new trace where there was none.
+
+    Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
+    """
+    found = {name: value for name, value in incoming if name in TRACE_HEADERS and value is not None}
+    parent = found.get("traceparent", b"").decode("utf-8", "replace")
+    if not _TRACEPARENT.fullmatch(parent):
+        return [("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode())]
+    return [(name, found[name]) for name in TRACE_HEADERS if name in found]
+
+
+def rfc3339(instant: datetime) -> str:
+    """`2026-11-23T10:00:00.000000Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

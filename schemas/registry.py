@@ -1,0 +1,121 @@
+"""Registers the schemas, refuses incompatible ones, and creates the topics.
+
+`schemas/published/<event>.<n>.avsc` are the versions that were ever released. Every subject is FULL_TRANSITIVE:
+any reader reads any writer's events, because services are deployed one by one, in any order.
+"""
+
+from collections.abc import Iterable
+from importlib import resources
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+
+from schemas.choreography import (
+    DEAD_LETTER_MAX_BYTES,
+    EVENT_MAX_BYTES,
+    RETENTION_MS,
+    SERVICES,
+    dead_letter_topic,
+    topics,
+)
+from schemas.codec import avsc, compact
+
+COMPATIBILITY: Final = "FULL_TRANSITIVE"
+_CONFLICT: Final = (409, 422)
+_TIMEOUT_S: Final = 30.0
+
+
+class IncompatibleSchemaError(Exception):
+    """A schema differs from a published one in a way that would break a reader. The text says where and why."""
+
+
+def published(event_type: str) -> list[str]:
+    """The released versions of an event's schema, oldest first."""
+    folder = resources.files("schemas").joinpath("published")
+    versions = sorted(
+        (int(file.name.removeprefix(f"{event_type}.").removesuffix(".avsc")), file)
+        for file in folder.iterdir()
+        if file.name.startswith(f"{event_type}.") and file.name.endswith(".avsc")
+    )
+    return [file.read_text(encoding="utf-8") for _, file in versions]
+
+
+def register(client: SchemaRegistryClient, topic_prefix: str = "") -> dict[str, int]:
+    """Register every event's published versions and the present one under `<topic>-value`.
+
+    Returns subject -> schema id. Idempotent. Raises IncompatibleSchemaError before anything of that subject changes.
+    """
+    return {
+        f"{topic_prefix}{event}-value": register_versions(
+            client, f"{topic_prefix}{event}-value", [*published(event), avsc(event)]
+        )
+        for event in topics()
+    }
+
+
+def register_versions(client: SchemaRegistryClient, subject: str, versions: Iterable[str]) -> int:
+    """Register `versions`, oldest first, under one FULL_TRANSITIVE subject; the id of the last one."""
+    schema_id = 0
+    for number, text in enumerate(versions, start=1):
+        try:
+            schema_id = client.register_schema(subject, Schema(compact(text), "AVRO"))
+        except SchemaRegistryError as error:
+            if error.http_status_code not in _CONFLICT:
+                raise
+            raise IncompatibleSchemaError(
+                f"{subject}: version {number} is not {COMPATIBILITY} with what is registered: "
+                f"{error.error_message}. Add fields with a default, remove only fields that have one."
+            ) from error
+        if number == 1:
+            client.set_compatibility(subject, COMPATIBILITY)
+    return schema_id
+
+
+def unreleased() -> list[str]:
+    """Events whose schema differs from the newest published version (it is released by `checkout schemas release`)."""
+    return [event for event in topics() if not (old := published(event)) or compact(old[-1]) != compact(avsc(event))]
+
+
+def create_topics(
+    bootstrap_servers: str, topic_prefix: str = "", *, partitions: int = 6, replication: int = 1
+) -> list[str]:
+    """Create the event and dead-letter topics that are missing; the names of those created.
+
+    Raises KafkaException when the broker refuses one.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
+    wanted = [_event_topic(topic_prefix + name, partitions, replication) for name in topics()]
+    wanted += [_dead_letter_topic(topic_prefix + dead_letter_topic(name), partitions, replication) for name in SERVICES]
+    missing = [topic for topic in wanted if topic.topic not in have]
+    if not missing:
+        return []
+    for future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).values():
+        try:
+            future.result(timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+    return [topic.topic for topic in missing]
+
+
+def _event_topic(name: str, partitions: int, replication: int) -> NewTopic:
+    return _topic(name, partitions, replication, RETENTION_MS, EVENT_MAX_BYTES)
+
+
+def _dead_letter_topic(name: str, partitions: int, replication: int) -> NewTopic:
+    return _topic(name, partitions, replication, 3 * RETENTION_MS, DEAD_LETTER_MAX_BYTES)
+
+
+def _topic(name: str, partitions: int, replication: int, retention_ms: int, max_bytes: int) -> NewTopic:
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(retention_ms),
+        "max.message.bytes": str(max_bytes),
+        # with fewer replicas in sync a write is refused, not half kept
+        "min.insync.replicas": str(max(1, replication - 1)),
+    }
+    return NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config)

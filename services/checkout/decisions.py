@@ -1,0 +1,281 @@
+"""What the checkout service decides: (what it knows, what it hears, when) -> what it knows then, what it says.
+
+Pure: no I/O, no clock, no chance. Events of different topics arrive in any order, so every function also answers
+for the state in which "its" event comes too late.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Final
+from uuid import UUID, uuid5
+
+from schemas.decision import Decision
+from schemas.events import (
+    CheckoutAccepted,
+    CheckoutCancelRequested,
+    CheckoutCompleted,
+    CheckoutConfirmed,
+    CheckoutFailed,
+    CheckoutRequested,
+    Event,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentVoided,
+    WarehouseConfirmed,
+    WarehouseConfirmFailed,
+    WarehouseRejected,
+    WarehouseReleased,
+)
+from schemas.failures import Code, customer_message
+from services.checkout.rules import Problem, problem_of
+
+_ORDERS: Final = UUID("8d6b8f0e-5f0b-4b43-9c0e-6a2f5f3a7c11")
+"""Name space of order ids: one checkout can only ever have one order."""
+
+
+class Status(StrEnum):
+    """The states of a checkout. `compensated` and `captured` are the last ones, `failed` where nobody was asked."""
+
+    CANCELLED_FIRST = "cancelled_first"
+    ACCEPTED = "accepted"
+    AUTHORIZED = "authorized"
+    CAPTURE_PENDING = "capture_pending"
+    CAPTURE_FAILED = "capture_failed"
+    CAPTURED = "captured"
+    FAILED = "failed"
+    COMPENSATED = "compensated"
+
+
+OPEN: Final = (Status.ACCEPTED, Status.AUTHORIZED, Status.CAPTURE_PENDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """All that the service knows of one checkout. Amounts in the currency's minor unit."""
+
+    checkout_id: str
+    status: Status
+    fingerprint: str = ""
+    customer_id: str = ""
+    currency: str = ""
+    total_minor: int = 0
+    expires_at: datetime | None = None
+    accepted: bool = False
+    order_id: UUID | None = None
+    code: str | None = None
+    detail: str = ""
+    stock_let_go: bool = False
+    money_let_go: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlinePassed(Event):
+    """The service's own timer: the deadline of this checkout has passed."""
+
+    TYPE: ClassVar[str] = "timer.deadline_passed"
+
+
+Outcome = Decision[Checkout | None]
+_NOBODYS: Final = "no checkout of this id was ever requested"
+
+
+def on_checkout_requested(
+    known: Checkout | None, event: CheckoutRequested, at: datetime, *, time_to_pay: timedelta
+) -> Outcome:
+    """Accept a sound request, fail an unsound one, ignore a copy, refuse another content under the same id."""
+    content = fingerprint(event)
+    if known is not None and known.status is not Status.CANCELLED_FIRST:
+        same = known.fingerprint == content
+        return Decision(known, refusal=None if same else "conflicting duplicate: this checkout_id has other content")
+    deadline = min(event.expires_at or at + time_to_pay, at + time_to_pay)
+    fresh = Checkout(
+        checkout_id=event.checkout_id,
+        status=Status.ACCEPTED,
+        fingerprint=content,
+        customer_id=event.customer_id,
+        currency=event.currency,
+        total_minor=event.total_minor,
+        expires_at=deadline,
+        accepted=True,
+    )
+    problem = problem_of(event, at) or _cancelled_first(known)
+    if problem is not None:
+        return _fail(replace(fresh, accepted=False, **problem.unusable), problem.code, problem.detail)
+    accepted = CheckoutAccepted(
+        checkout_id=event.checkout_id,
+        customer_id=event.customer_id,
+        payment_method_id=event.payment_method_id,
+        currency=event.currency,
+        total_minor=event.total_minor,
+        lines=event.lines,
+        expires_at=deadline,
+    )
+    return Decision(fresh, (accepted,))
+
+
+def on_checkout_cancel_requested(known: Checkout | None, event: CheckoutCancelRequested, _at: datetime) -> Outcome:
+    """Cancel what is not captured yet; a wish that comes before its checkout waits for it."""
+    wish = f"cancel requested: {event.reason or 'no reason given'}"
+    if known is None:
+        return Decision(Checkout(checkout_id=event.checkout_id, status=Status.CANCELLED_FIRST, detail=wish), note=wish)
+    if known.status in OPEN:
+        return _fail(known, Code.CANCELLED, event.reason)
+    return Decision(known, note=f"{wish}; too late, already {known.status}")
+
+
+def on_payment_authorized(known: Checkout | None, event: PaymentAuthorized, _at: datetime) -> Outcome:
+    """Create the order. Too late: the payment hears checkout.failed and lets the money go."""
+    if known is None:
+        return Decision(None, refusal=_NOBODYS)
+    if known.status is not Status.ACCEPTED:
+        return Decision(known)
+    order_id = uuid5(_ORDERS, event.checkout_id)
+    confirmed = CheckoutConfirmed(checkout_id=event.checkout_id, order_id=order_id)
+    return Decision(replace(known, status=Status.AUTHORIZED, order_id=order_id), (confirmed,))
+
+
+def on_warehouse_confirmed(known: Checkout | None, _event: WarehouseConfirmed, _at: datetime) -> Outcome:
+    """The goods are committed; the money comes next."""
+    if known is None:
+        return Decision(None, refusal=_NOBODYS)
+    if known.status is not Status.AUTHORIZED:
+        return Decision(known)
+    return Decision(replace(known, status=Status.CAPTURE_PENDING))
+
+
+def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: datetime) -> Outcome:
+    """An end: completed. After checkout.failed it is no end: the payment refunds."""
+    if known is None or known.order_id is None:
+        return Decision(known, refusal="captured without an order" if known else _NOBODYS)
+    if known.status not in (Status.AUTHORIZED, Status.CAPTURE_PENDING):
+        return Decision(known)
+    completed = CheckoutCompleted(
+        checkout_id=event.checkout_id,
+        order_id=known.order_id,
+        customer_id=known.customer_id,
+        currency=known.currency,
+        total_minor=known.total_minor,
+    )
+    # the capture may be heard before the commitment that it followed
+    via = (Status.CAPTURE_PENDING,) if known.status is Status.AUTHORIZED else ()
+    return Decision(replace(known, status=Status.CAPTURED), (completed,), via=via)
+
+
+def on_warehouse_rejected(known: Checkout | None, event: WarehouseRejected, _at: datetime) -> Outcome:
+    """No stock, no checkout."""
+    return _fail_if_open(known, event.code, f"sku {event.sku}" if event.sku else "")
+
+
+def on_payment_declined(known: Checkout | None, event: PaymentDeclined, _at: datetime) -> Outcome:
+    """No money, no checkout; the warehouse hears checkout.failed and puts the goods back."""
+    return _fail_if_open(known, event.code, _provider_said(event.provider_code))
+
+
+def on_warehouse_confirm_failed(known: Checkout | None, event: WarehouseConfirmFailed, _at: datetime) -> Outcome:
+    """The goods can't leave: cancel the order; the payment hears checkout.failed and voids."""
+    return _fail_if_open(known, event.code, f"sku {event.sku}" if event.sku else "")
+
+
+def on_payment_capture_failed(known: Checkout | None, event: PaymentCaptureFailed, _at: datetime) -> Outcome:
+    """The money did not come: cancel the order; the payment hears checkout.failed and voids."""
+    via: tuple[str, ...] = (Status.CAPTURE_FAILED,)
+    if known is not None and known.status is Status.AUTHORIZED:
+        via = (Status.CAPTURE_PENDING, Status.CAPTURE_FAILED)
+    return _fail_if_open(known, event.code, _provider_said(event.provider_code), via)
+
+
+def on_warehouse_released(known: Checkout | None, event: WarehouseReleased, _at: datetime) -> Outcome:
+    """The warehouse's answer to checkout.failed; or a reservation that lapsed before the money was authorized."""
+    if known is None:
+        return Decision(None, refusal=_NOBODYS)
+    if event.outcome != "lapsed":
+        return _let_go(replace(known, stock_let_go=True))
+    if known.status is Status.ACCEPTED:
+        return _fail(known, Code.RESERVATION_LAPSED, "")
+    return Decision(known, note="the reservation lapsed")
+
+
+def on_payment_voided(known: Checkout | None, _event: PaymentVoided, _at: datetime) -> Outcome:
+    """The payment's answer to checkout.failed: nothing is held."""
+    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, refusal=_NOBODYS)
+
+
+def on_payment_refunded(known: Checkout | None, _event: PaymentRefunded, _at: datetime) -> Outcome:
+    """The payment's answer to checkout.failed: what was captured went back."""
+    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, refusal=_NOBODYS)
+
+
+def on_deadline_passed(known: Checkout | None, _event: DeadlinePassed, at: datetime) -> Outcome:
+    """Not authorized in time: over."""
+    if known is None or known.status is not Status.ACCEPTED or known.expires_at is None or known.expires_at > at:
+        return Decision(known)
+    return _fail(known, Code.EXPIRED, f"not authorized by {known.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def handlers(time_to_pay: timedelta) -> dict[str, Callable[..., Outcome]]:
+    """Event type -> decision. time_to_pay: how long a checkout may take until its money is authorized."""
+
+    def requested(known: Checkout | None, event: CheckoutRequested, at: datetime) -> Outcome:
+        return on_checkout_requested(known, event, at, time_to_pay=time_to_pay)
+
+    return {
+        CheckoutRequested.TYPE: requested,
+        CheckoutCancelRequested.TYPE: on_checkout_cancel_requested,
+        PaymentAuthorized.TYPE: on_payment_authorized,
+        PaymentCaptured.TYPE: on_payment_captured,
+        PaymentCaptureFailed.TYPE: on_payment_capture_failed,
+        PaymentDeclined.TYPE: on_payment_declined,
+        PaymentRefunded.TYPE: on_payment_refunded,
+        PaymentVoided.TYPE: on_payment_voided,
+        WarehouseConfirmed.TYPE: on_warehouse_confirmed,
+        WarehouseConfirmFailed.TYPE: on_warehouse_confirm_failed,
+        WarehouseRejected.TYPE: on_warehouse_rejected,
+        WarehouseReleased.TYPE: on_warehouse_released,
+        DeadlinePassed.TYPE: on_deadline_passed,
+    }
+
+
+def fingerprint(event: CheckoutRequested) -> str:
+    """What makes two requests the same: who, how, which currency, how much, which lines (not the deadline)."""
+    lines = [(line.sku, line.quantity, line.unit_price_minor) for line in event.lines]
+    content = (event.customer_id, event.payment_method_id, event.currency, event.total_minor, lines)
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def _cancelled_first(known: Checkout | None) -> Problem | None:
+    return None if known is None else Problem(Code.CANCELLED, known.detail)
+
+
+def _provider_said(word: str | None) -> str:
+    return f"provider: {word}" if word else ""
+
+
+def _fail_if_open(known: Checkout | None, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
+    if known is None:
+        return Decision(None, refusal=_NOBODYS)
+    return _fail(known, code, detail, via) if known.status in OPEN else Decision(known)
+
+
+def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
+    failed = CheckoutFailed(
+        checkout_id=known.checkout_id,
+        customer_id=known.customer_id,
+        code=code,
+        message=customer_message(code),
+        detail=detail,
+        accepted=known.accepted,
+    )
+    return Decision(replace(known, status=Status.FAILED, code=code, detail=detail), (failed,), via=via)
+
+
+def _let_go(known: Checkout) -> Outcome:
+    """Both answers heard: nothing is held any more."""
+    if known.status is Status.FAILED and known.stock_let_go and known.money_let_go:
+        return Decision(replace(known, status=Status.COMPENSATED))
+    return Decision(known)

@@ -1,0 +1,129 @@
+"""The sandbox provider over HTTP. Time-outs, lost connections and 5xx are unknown outcomes, never failures."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import aiohttp
+
+from schemas.failures import Code
+from services.payment.provider.protocol import (
+    Answer,
+    Authorize,
+    Authorized,
+    Call,
+    Capture,
+    Captured,
+    Declined,
+    OutcomeUnknownError,
+    Refund,
+    Refunded,
+    Refusal,
+    Refused,
+    Void,
+    Voided,
+)
+
+_OK: Final = 200
+_CONFLICT: Final = 409
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
+
+_DECLINES: Final = {
+    "insufficient_funds": Code.INSUFFICIENT_FUNDS,
+    "expired_card": Code.CARD_EXPIRED,
+    "lost_card": Code.CARD_BLOCKED,
+    "stolen_card": Code.CARD_BLOCKED,
+    "fraudulent": Code.CARD_BLOCKED,
+    "do_not_honor": Code.CARD_BLOCKED,
+    "authentication_required": Code.AUTHENTICATION_REQUIRED,
+}
+"""The provider's decline reasons whose customer can do something about it; every other one is PAYMENT_DECLINED."""
+
+_REFUSALS: Final = {
+    "capture_refused": Refusal.BY_BANK,
+    "payment_already_voided": Refusal.VOIDED_ALREADY,
+    "payment_already_captured": Refusal.CAPTURED_ALREADY,
+    "charge_already_refunded": Refusal.REFUNDED_ALREADY,
+    "authorization_expired": Refusal.EXPIRED,
+}
+
+
+class SandboxProvider:
+    """Calls the sandbox provider.
+
+    url: where it listens. timeout_s: one call's limit, connecting included. connections: kept open, at most.
+    """
+
+    def __init__(self, url: str, timeout_s: float, connections: int) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def perform(self, call: Call) -> Answer:
+        """Do `call`; safe to repeat. Raises OutcomeUnknownError."""
+        path, body = _request(call)
+        try:
+            async with self._http().post(
+                self._url + path, json=body, headers={"Idempotency-Key": call.key}, allow_redirects=False
+            ) as response:
+                return _answer(call, response.status, await response.json())
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            raise OutcomeUnknownError(f"{call.key}: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Give connections back."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _http(self) -> aiohttp.ClientSession:
+        """The session, made on the event loop that uses it."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections)
+            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
+        return self._session
+
+
+def _request(call: Call) -> tuple[str, dict[str, Any]]:
+    match call:
+        case Authorize():
+            return "/v1/authorizations", {
+                "checkout_id": call.checkout_id,
+                "amount_minor": call.amount_minor,
+                "currency": call.currency,
+                "payment_method": call.token,
+                "customer": call.customer_id,
+            }
+        case Capture():
+            return f"/v1/authorizations/{call.payment_id}/capture", {"amount_minor": call.amount_minor}
+        case Void():
+            return f"/v1/authorizations/{call.payment_id}/void", {}
+        case Refund():
+            return f"/v1/authorizations/{call.payment_id}/refund", {"amount_minor": call.amount_minor}
+
+
+def _answer(call: Call, status: int, body: dict[str, Any]) -> Answer:
+    """The answer as a value. Raises OutcomeUnknownError for a status that does not say what happened."""
+    if status == _OK:
+        return _done(call, body)
+    if status >= _SERVER_ERROR or status in (_CONFLICT, _TOO_MANY):
+        raise OutcomeUnknownError(f"{call.key}: the provider answered {status}")
+    error = body.get("error", {})
+    word = str(error.get("decline_code") or error.get("code") or error.get("type") or status)
+    # a key that was used for something else says nothing about this call: no rule may take it for a decline
+    if isinstance(call, Authorize) and error.get("type") != "idempotency_error":
+        return Declined(code=_DECLINES.get(word, Code.PAYMENT_DECLINED), provider_code=word)
+    return Refused(refusal=_REFUSALS.get(word, Refusal.OTHER), provider_code=word)
+
+
+def _done(call: Call, body: dict[str, Any]) -> Answer:
+    match call:
+        case Authorize():
+            until = datetime.fromisoformat(body["capture_before"])
+            return Authorized(payment_id=body["payment_id"], capture_before=until)
+        case Capture():
+            return Captured(amount_minor=int(body["amount_minor"]))
+        case Void():
+            return Voided()
+        case Refund():
+            return Refunded(amount_minor=int(body["amount_minor"]))

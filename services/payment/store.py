@@ -1,0 +1,48 @@
+"""Loads the payments and payment methods of a batch, and saves what its decisions changed."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from schemas.events import CheckoutAccepted, Event
+from services.payment.decisions import Payment, PaymentMethod, Wallet
+from services.payment.tables import PAYMENTS
+from services.shell.states import States
+
+_LOAD_METHODS: Final = text(
+    "SELECT payment_method_id, customer_id, token FROM payment_methods WHERE payment_method_id = ANY(:ids)"
+)
+
+
+class Wallets:
+    """The payments and payment methods of a batch."""
+
+    def __init__(self, payments: States[Payment], methods: dict[str, PaymentMethod]) -> None:
+        self._payments = payments
+        self._methods = methods
+
+    def view(self, event: Event) -> Wallet:
+        """The event's payment, and the payment method that it names."""
+        named = event.payment_method_id if isinstance(event, CheckoutAccepted) else ""
+        return Wallet(payment=self._payments.get(event.checkout_id), method=self._methods.get(named))
+
+    def current(self, checkout_id: str) -> Payment | None:
+        """The payment of a checkout."""
+        return self._payments.get(checkout_id)
+
+    def keep(self, state: Payment) -> None:
+        """The new payment of a checkout."""
+        self._payments.put(state)
+
+    def save(self, db: Connection) -> None:
+        """Write what changed: one statement."""
+        self._payments.save(db)
+
+
+def load(db: Connection, events: Sequence[Event]) -> Wallets:
+    """The payments that `events` are about, and the payment methods that they name: two statements."""
+    payments = PAYMENTS.load(db, (event.checkout_id for event in events))
+    named = sorted({event.payment_method_id for event in events if isinstance(event, CheckoutAccepted)})
+    rows = db.execute(_LOAD_METHODS, {"ids": named})
+    return Wallets(payments, {row.payment_method_id: PaymentMethod(**row._asdict()) for row in rows})

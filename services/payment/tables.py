@@ -1,0 +1,59 @@
+"""The payment service's tables: as DDL for its migrations, and as states for its decisions."""
+
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from services.payment.decisions import Payment, Status
+from services.shell.states import StateTable, field_names
+
+PAYMENTS_V1: Final = (
+    # only the provider's token for a card is ever stored, never its number
+    """
+    CREATE TABLE payment_methods (
+        payment_method_id text PRIMARY KEY,
+        customer_id text NOT NULL,
+        token text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now()
+    )
+    """,
+    """
+    CREATE TABLE payments (
+        checkout_id text PRIMARY KEY,
+        status text NOT NULL CHECK (status IN ('reserved_first', 'expected', 'authorizing', 'authorized', 'declined',
+            'capturing', 'captured', 'capture_failed', 'voiding', 'voided', 'refunding', 'refunded', 'closed')),
+        customer_id text NOT NULL,
+        payment_method_id text NOT NULL,
+        token text NOT NULL,
+        currency text NOT NULL,
+        amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+        payment_id text UNIQUE,
+        capture_before timestamptz,
+        code text,
+        version bigint NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        updated_at timestamptz NOT NULL DEFAULT now()
+    )
+    """,
+)
+
+_TYPES: Final = {
+    "checkout_id": "text",
+    "status": "text",
+    "customer_id": "text",
+    "payment_method_id": "text",
+    "token": "text",
+    "currency": "text",
+    "amount_minor": "bigint",
+    "payment_id": "text",
+    "capture_before": "timestamptz",
+    "code": "text",
+}
+
+
+def _payment(row: Row[Any]) -> Payment:
+    values = {name: getattr(row, name) for name in field_names(Payment)}
+    return Payment(**values | {"status": Status(row.status)})
+
+
+PAYMENTS: Final = StateTable("payments", _payment, _TYPES, {})

@@ -1,0 +1,1 @@
+"""The shell round the decisions, written once: consume, decide, commit, publish. It knows no service."""

@@ -1,0 +1,51 @@
+"""/healthz (the loop turns), /readyz (it can work), /metrics; on loopback unless told otherwise."""
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+Check = Callable[[], dict[str, str]]
+"""Names what is wrong; empty when nothing is."""
+
+
+class HealthServer:
+    """Serves the three pages from a thread. port: 0 for any free one; `port` then tells which."""
+
+    def __init__(self, host: str, port: int, alive: Check, ready: Check, registry: CollectorRegistry) -> None:
+        pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
+            "/healthz": lambda: _report(alive()),
+            "/readyz": lambda: _report(ready()),
+            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        }
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page = pages.get(self.path)
+                status, kind, body = page() if page else (404, "text/plain", b"/healthz /readyz /metrics\n")
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Probes every few seconds would drown the log."""
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _report(faults: dict[str, str]) -> tuple[int, str, bytes]:
+    body = {"ok": not faults, "faults": faults}
+    return (503 if faults else 200), "application/json", json.dumps(body).encode() + b"\n"

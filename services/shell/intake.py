@@ -1,0 +1,160 @@
+"""The Kafka consumer: takes messages, commits offsets of what is settled, survives rebalances."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.shell.progress import Partition, Progress
+
+_COMMIT_EVERY_S: Final = 0.2
+log = structlog.get_logger("shell.intake")
+
+
+def consumer_config(bootstrap_servers: str, group: str) -> dict[str, Any]:
+    """The settings of a consumer that skips nothing."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "group.id": group,
+        # KIP-848: the broker assigns, members only move what must move
+        "group.protocol": "consumer",
+        # partition n of every topic goes to the same member, so a key is mostly handled by one process
+        "group.remote.assignor": "range",
+        # offsets are committed by hand, after the database
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # a new group reads what is there; the default would skip it
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 16 * 1024,
+    }
+
+
+class Intake:
+    """What this process has taken from Kafka.
+
+    on_revoked: told which partitions are no longer ours, before they are somebody else's.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        topics: Sequence[str],
+        on_revoked: Callable[[set[Partition]], None] = lambda _: None,
+    ) -> None:
+        self._consumer = Consumer(config)
+        self._progress = Progress()
+        self._on_revoked = on_revoked
+        self._paused = False
+        self._backlog: list[Message] = []
+        self._committed_at = time.monotonic()
+        self.assigned: set[Partition] = set()
+        self._consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+
+    def poll(self, limit: int, timeout_s: float) -> list[Message]:
+        """Up to about `limit` messages: waits for the first one only, then takes what is there."""
+        self._resume()
+        messages, self._backlog = self._backlog, []
+        first = self._consumer.consume(1, 0 if messages else timeout_s)
+        if first:
+            first += self._consumer.consume(limit, 0)
+        fresh = [message for message in first if self._usable(message)]
+        for message in fresh:
+            self._progress.take(_place(message), _offset(message))
+        return [*messages, *fresh]
+
+    def stay(self) -> None:
+        """Remain a member of the group without taking anything: while a database or the provider is slow."""
+        if not self._paused:
+            self._consumer.pause(self._consumer.assignment())
+            self._paused = True
+        message = self._consumer.poll(0)
+        if message is not None and self._usable(message):
+            self._progress.take(_place(message), _offset(message))
+            self._backlog.append(message)
+
+    def finish(self, topic: str, partition: int, offset: int) -> None:
+        """A message is settled."""
+        self._progress.finish((topic, partition), offset)
+
+    def commit(self, *, now: bool = False) -> None:
+        """Commit the offsets that moved; at most every 0.2 s unless `now`, which also waits for the broker."""
+        if not now and time.monotonic() - self._committed_at < _COMMIT_EVERY_S:
+            return
+        self._committed_at = time.monotonic()
+        self._commit(self._progress.moved(), wait=now)
+
+    def close(self) -> None:
+        """Commit, give the partitions back and leave the group."""
+        self.commit(now=True)
+        self._consumer.close()
+
+    def _commit(self, offsets: dict[Partition, int], *, wait: bool) -> None:
+        if not offsets:
+            return
+        positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        try:
+            if wait:
+                self._consumer.commit(offsets=positions, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=positions, asynchronous=True)
+        except KafkaException as error:
+            # the messages come again, and the inbox knows them
+            log.warning("offsets not committed", error=str(error))
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+
+    def _assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assigned |= _places(partitions)
+        log.info("partitions assigned", count=len(partitions))
+
+    def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        places = _places(partitions)
+        self._commit(self._progress.forget(places), wait=True)
+        self._let_go(places)
+
+    def _lose(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already: committing would move their offsets."""
+        places = _places(partitions)
+        self._progress.forget(places)
+        self._let_go(places)
+
+    def _let_go(self, places: set[Partition]) -> None:
+        self.assigned -= places
+        self._backlog = [message for message in self._backlog if _place(message) not in places]
+        self._on_revoked(places)
+        log.info("partitions given back", count=len(places))
+
+    @staticmethod
+    def _usable(message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.fatal():
+            raise KafkaException(error)
+        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            log.warning("consumer", error=error.str())
+        return False
+
+
+def _places(partitions: list[TopicPartition]) -> set[Partition]:
+    return {(p.topic, p.partition) for p in partitions}
+
+
+def _place(message: Message) -> Partition:
+    topic, partition = message.topic(), message.partition()
+    if topic is None or partition is None:
+        raise ValueError("a consumed message has a topic and a partition")
+    return topic, partition
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    if offset is None:
+        raise ValueError("a consumed message has an offset")
+    return offset

@@ -1,0 +1,195 @@
+"""The loop of a service process: take, settle, call, commit; one thread owns it all."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+from confluent_kafka import Message
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from outbox import inbox
+from outbox.wake import Wake
+from schemas.codec import Codec, RegistryUnavailableError
+from services.shell.batch import Batch, DatabaseUnavailableError
+from services.shell.calls import Calls
+from services.shell.delivery import Delivery, from_timer, read
+from services.shell.draft import Draft
+from services.shell.intake import Intake
+from services.shell.lanes import Lanes
+from services.shell.metrics import Metrics
+from services.shell.service import Service
+from services.shell.settings import Settings
+
+_IDLE_S: Final = 0.1
+_CALLS_OUT_S: Final = 0.003
+"""Answers can't interrupt a poll, so while calls are out a poll is short."""
+_AWAY_S: Final = (0.1, 0.2, 0.5, 1.0)
+_MAINTAIN_S: Final = 3600.0
+_TIMER_LIMIT: Final = 500
+
+log = structlog.get_logger("shell.loop")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a loop works with. calls: None for a service that calls nobody. clock: the time now, UTC."""
+
+    codec: Codec
+    engine: Engine
+    batch: Batch
+    wake: Wake
+    calls: Calls | None
+    clock: Callable[[], datetime]
+    metrics: Metrics
+
+
+class Loop:
+    """Runs one service until it is stopped. make_intake: given whom to tell of partitions that go elsewhere."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        parts: Parts,
+        make_intake: Callable[[Callable[[set[tuple[str, int]]], None]], Intake],
+    ) -> None:
+        self._service, self._settings = service, settings
+        self._codec, self._engine, self._batch, self._wake = parts.codec, parts.engine, parts.batch, parts.wake
+        self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
+        self._lanes = Lanes()
+        self._intake = make_intake(self._give_back)
+        self._unread: list[Message] = []
+        self._stop = threading.Event()
+        self._timers_at = 0.0
+        self._maintained_at = -_MAINTAIN_S
+        self._out = 0
+        self.beat_at = time.monotonic()
+        self.waiting_for = ""
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the broker has given this process partitions."""
+        return bool(self._intake.assigned)
+
+    def stop(self) -> None:
+        """Ask `run` to finish what it holds and return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until stopped; then finish calls that are out, commit and leave."""
+        while not self._stop.is_set():
+            self._guarded(self._turn)
+        self._finish()
+        self._intake.close()
+
+    def _turn(self) -> None:
+        self._maintain()
+        self._take()
+        self._answers(self._calls.answered() if self._calls else [])
+        self._due()
+        self._settle()
+        self._intake.commit()
+
+    def _guarded(self, turn: Callable[[], None]) -> None:
+        """A database or registry that is away: nothing moves until it is back; this process stays in the group."""
+        self.beat_at = time.monotonic()
+        try:
+            turn()
+        except (DatabaseUnavailableError, RegistryUnavailableError) as away:
+            self._wait_out(str(away))
+        except DBAPIError as error:
+            self._wait_out(str(error.orig).strip())
+        else:
+            self.waiting_for = ""
+
+    def _wait_out(self, reason: str) -> None:
+        if not self.waiting_for:
+            log.warning("waiting until it is back", reason=reason)
+        self.waiting_for = reason
+        self._intake.stay()
+        self._stop.wait(_AWAY_S[-1] if len(self._lanes) else _AWAY_S[1])
+
+    def _take(self) -> None:
+        if len(self._lanes) >= self._settings.in_flight_limit:
+            self._intake.stay()
+            if self._calls:
+                self._answers(self._calls.wait(_IDLE_S))
+            return
+        if not self._unread:
+            self._unread = self._intake.poll(self._settings.batch_size, self._poll_s())
+        deliveries = [read(message, self._codec, self._settings.topic_prefix) for message in self._unread]
+        self._unread = []
+        self._lanes.add(deliveries)
+
+    def _poll_s(self) -> float:
+        if self._out:
+            return _CALLS_OUT_S
+        return 0 if len(self._lanes) else _IDLE_S
+
+    def _answers(self, answered: list[Delivery]) -> None:
+        for delivery in answered:
+            self._out -= 1
+            self._lanes.release(delivery)
+
+    def _due(self) -> None:
+        """Timers whose time has come, as deliveries of the service to itself."""
+        if not self._service.timers or time.monotonic() - self._timers_at < self._settings.timer_interval_s:
+            return
+        now = self._clock()
+        with self._engine.connect() as db:
+            due = [event for timer in self._service.timers for event in timer.due(db, now, _TIMER_LIMIT)]
+        self._lanes.add(from_timer(event, now) for event in due)
+        self._timers_at = time.monotonic()
+
+    def _settle(self) -> None:
+        batch = self._lanes.take(self._settings.batch_size)
+        if not batch:
+            return
+        try:
+            draft = self._batch.settle(batch)
+        except (DatabaseUnavailableError, RegistryUnavailableError):
+            self._lanes.put_back(batch)
+            raise
+        self._after(draft)
+
+    def _after(self, draft: Draft) -> None:
+        if draft.records:
+            self._wake.set()
+        for delivery, call in draft.calls:
+            if self._calls is None:
+                raise RuntimeError(f"{self._service.name} has nobody to make its provider calls")
+            self._lanes.hold(delivery)
+            self._out += 1
+            self._calls.submit(delivery, call)
+        self._lanes.postpone(draft.postponed)
+        for delivery in draft.done:
+            if delivery.origin is not None:
+                self._intake.finish(delivery.origin.topic, delivery.origin.partition, delivery.origin.offset)
+        self._metrics.settled(draft)
+
+    def _finish(self) -> None:
+        """Wait for calls that are out, within limits; what is left is given back and comes again."""
+        until = time.monotonic() + self._settings.stop_timeout_s
+        while self._calls and self._out and time.monotonic() < until:
+            self._answers(self._calls.wait(_IDLE_S))
+            self._guarded(self._settle)
+            if self.waiting_for:
+                return
+        log.info("stopped", calls_left=self._out)
+
+    def _give_back(self, places: set[tuple[str, int]]) -> None:
+        self._lanes.give_back(lambda d: d.origin is not None and (d.origin.topic, d.origin.partition) in places)
+        self._unread = [m for m in self._unread if (m.topic(), m.partition()) not in places]
+
+    def _maintain(self) -> None:
+        """Partitions of the inbox, at the start and then hourly."""
+        if time.monotonic() - self._maintained_at < _MAINTAIN_S:
+            return
+        with self._engine.begin() as db:
+            inbox.maintain(db, self._clock().date())
+        self._maintained_at = time.monotonic()

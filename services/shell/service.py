@@ -1,0 +1,77 @@
+"""What a service tells the shell about itself."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, text
+
+from schemas.choreography import check_handlers, may_publish, reactions, subscriptions
+from schemas.decision import Decision
+from schemas.events import Event
+from services.shell.calls import Perform
+
+Handler = Callable[..., Decision[Any]]
+
+
+class World(Protocol):
+    """All that the decisions of one batch need, in memory."""
+
+    def view(self, event: Event) -> Any:
+        """What the decision about `event` sees."""
+
+    def current(self, checkout_id: str) -> Any | None:
+        """The state of a checkout; has `.status`."""
+
+    def keep(self, state: Any) -> None:
+        """The new state of a checkout."""
+
+    def save(self, db: Connection) -> None:
+        """Write what changed, with a fixed number of statements."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """Finds checkouts whose time has passed: `find` selects checkout_id with :now and :limit."""
+
+    event: type[Event]
+    find: str
+
+    def due(self, db: Connection, now: object, limit: int) -> list[Event]:
+        """The timer's events that are due."""
+        found = db.execute(text(self.find), {"now": now, "limit": limit})
+        return [self.event(checkout_id=checkout_id) for checkout_id in found.scalars()]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service: its decisions, how to load what they need, its timers, and who makes its provider calls.
+
+    perform, unknown: see `Calls`; None for a service that calls nobody. Raises MapError when its handlers are
+    not those that the choreography gives it.
+    """
+
+    name: str
+    handlers: Mapping[str, Handler]
+    load: Callable[[Connection, Sequence[Event]], World]
+    timers: Sequence[DueTimer] = ()
+    perform: Perform | None = None
+    unknown: type[Exception] = Exception
+
+    def __post_init__(self) -> None:
+        """Hold the service against the map."""
+        check_handlers(self.name, self.handlers)
+
+    def topics(self) -> list[str]:
+        """The events it hears."""
+        return subscriptions(self.name)
+
+    def says(self) -> list[str]:
+        """The events it may publish."""
+        return sorted(may_publish(self.name))
+
+    def check_answer(self, heard: str, events: Iterable[Event]) -> None:
+        """Refuse an answer that the map doesn't know. Raises ValueError."""
+        foreign = [event.TYPE for event in events if event.TYPE not in reactions(self.name)[heard]]
+        if foreign:
+            raise ValueError(f"{self.name} answers {heard} with {foreign}, which schemas/choreography.py doesn't know")

@@ -1,0 +1,79 @@
+"""Loads the reservations and stock of a batch, and saves what its decisions changed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from schemas.events import CheckoutAccepted, Event
+from services.shell.service import DueTimer
+from services.shell.states import States
+from services.warehouse.decisions import Reservation, ReservationExpired, Shelf, Stock, stock_moves
+from services.warehouse.tables import RESERVATIONS
+
+EXPIRY = DueTimer(
+    ReservationExpired,
+    "SELECT checkout_id FROM reservations WHERE status = 'reserved' AND expires_at <= :now"
+    " ORDER BY expires_at LIMIT :limit",
+)
+
+# locked in the order of the skus, so that two batches that share products can't deadlock
+_LOAD_STOCK: Final = text(
+    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE"
+)
+_SAVE_STOCK: Final = text(
+    "UPDATE stock SET on_hand = new.on_hand, reserved = new.reserved, committed = new.committed, updated_at = now()"
+    " FROM unnest(CAST(:sku AS text[]), CAST(:on_hand AS bigint[]), CAST(:reserved AS bigint[]),"
+    " CAST(:committed AS bigint[])) AS new (sku, on_hand, reserved, committed) WHERE stock.sku = new.sku"
+)
+
+
+class Shelves:
+    """The reservations and stock of a batch."""
+
+    def __init__(self, reservations: States[Reservation], stock: dict[str, Stock]) -> None:
+        self._reservations = reservations
+        self._stock = stock
+        self._moved: set[str] = set()
+
+    def view(self, event: Event) -> Shelf:
+        """The event's reservation, and all stock of the batch."""
+        return Shelf(reservation=self._reservations.get(event.checkout_id), stock=self._stock)
+
+    def current(self, checkout_id: str) -> Reservation | None:
+        """The reservation of a checkout."""
+        return self._reservations.get(checkout_id)
+
+    def keep(self, state: Reservation) -> None:
+        """The new reservation of a checkout; its units move with it."""
+        for sku, source, target, units in stock_moves(self._reservations.get(state.checkout_id), state):
+            stock = self._stock[sku]
+            moved = {source: getattr(stock, source) - units, target: getattr(stock, target) + units}
+            self._stock[sku] = replace(stock, **moved)
+            self._moved.add(sku)
+        self._reservations.put(state)
+
+    def save(self, db: Connection) -> None:
+        """Write what changed: two statements at most."""
+        self._reservations.save(db)
+        moved = [self._stock[sku] for sku in sorted(self._moved)]
+        if moved:
+            names = ("sku", "on_hand", "reserved", "committed")
+            db.execute(_SAVE_STOCK, {name: [getattr(stock, name) for stock in moved] for name in names})
+
+
+def load(db: Connection, events: Sequence[Event]) -> Shelves:
+    """The reservations that `events` are about, and the stock of every product in them: two statements."""
+    reservations = RESERVATIONS.load(db, (event.checkout_id for event in events))
+    return Shelves(reservations, _stock(db, _skus(reservations, events)))
+
+
+def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str]:
+    wanted = {line.sku for event in events if isinstance(event, CheckoutAccepted) for line in event.lines}
+    return wanted.union(*(reservation.units for reservation in reservations.known()))
+
+
+def _stock(db: Connection, skus: Iterable[str]) -> dict[str, Stock]:
+    rows = db.execute(_LOAD_STOCK, {"skus": sorted(skus)})
+    return {row.sku: Stock(**row._asdict()) for row in rows}
