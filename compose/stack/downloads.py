@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ Fetch = Callable[[Path, FileProgress], None]
 
 _LOCK_LIMIT_S = 900.0
 _TIMEOUT_S = 30
+_ATTEMPTS = 3
 # the jars are small and the repository is far: eight at once take a quarter of the time
 _AT_ONCE = 8
 
@@ -52,7 +54,7 @@ def _fill(folder: Path, fetch: Fetch, echo: Echo) -> Path:
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     try:
         with download_progress(folder.name, echo) as show:
-            fetch(part, show)
+            _try_again(fetch, part, show)
         part.chmod(0o755)
         part.rename(folder)
     # jgo lets everything through that its parts raise: requests, XML, assertions. Whatever it was, the user's
@@ -63,6 +65,15 @@ def _fill(folder: Path, fetch: Fetch, echo: Echo) -> Path:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _try_again(fetch: Fetch, folder: Path, show: FileProgress) -> None:
+    """Fetch; where the line was cut, try from the start again. One lost answer in two hundred is nobody's fault."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(OSError):  # what `requests` raises for a lost connection, a time-out, an unknown host
+            fetch(folder, show)
+            return
+    fetch(folder, show)
 
 
 def jars(coordinates: tuple[str, ...]) -> Fetch:

@@ -11,15 +11,16 @@ from compose.stack.state import State
 # where each service answers /healthz, /readyz and /metrics; a port each, though no server of ours listens there
 SERVICE_PORTS = {f"{service}-metrics": f"{service.upper()}_METRICS_PORT" for service in postgres.SERVICES}
 
-DATABASE_URLS = tuple(f"{service.upper()}_DATABASE_URL" for service in postgres.SERVICES)
-
 # a server isn't started when the environment names all of these
 NAMED_BY: dict[str, tuple[str, ...]] = {
     "kafka": ("KAFKA_BOOTSTRAP_SERVERS",),
     "registry": ("SCHEMA_REGISTRY_URL",),
     "provider": ("PAYMENT_PROVIDER_URL",),
-    "postgres": DATABASE_URLS,
+    "postgres": tuple(f"{service.upper()}_DATABASE_URL" for service in postgres.SERVICES),
 }
+
+_SERVERS = tuple(name for names in NAMED_BY.values() for name in names)
+VARIABLES = (*_SERVERS, "POSTGRES_ADMIN_URL", *SERVICE_PORTS.values())
 
 
 def is_external(server: str, environ: Mapping[str, str]) -> bool:
@@ -34,14 +35,13 @@ def is_external(server: str, environ: Mapping[str, str]) -> bool:
 
 
 def service_environment(state: State, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a service has to be told; what the environment names already stays as it is."""
+    """What a service has to be told (VARIABLES); what the environment names already stays as it is there.
+
+    POSTGRES_ADMIN_URL, the superuser's, is for tests that make databases; it's there when a Postgres of ours is.
+    """
     ours = _kafka(state) | _databases(state) | _registry(state) | _provider(state)
     ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
-    given = {name: environ[name] for name in (*_VARIABLES, *ours) if environ.get(name)}
-    return ours | given
-
-
-_VARIABLES = (*(name for names in NAMED_BY.values() for name in names), *SERVICE_PORTS.values(), "POSTGRES_ADMIN_URL")
+    return ours | {name: environ[name] for name in VARIABLES if environ.get(name)}
 
 
 def _kafka(state: State) -> dict[str, str]:
@@ -67,4 +67,4 @@ def _databases(state: State) -> dict[str, str]:
 
 
 def _url(state: State, role: str, database: str) -> str:
-    return f"postgresql+psycopg2://{role}:{state.password(role)}@{HOST}:{state.ports['postgres']}/{database}"
+    return f"postgresql+psycopg2://{role}:{state.passwords[role]}@{HOST}:{state.ports['postgres']}/{database}"

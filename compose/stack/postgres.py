@@ -21,7 +21,7 @@ from compose.stack.servers import Site
 
 ADMIN = "postgres"
 SERVICES = ("checkout", "payment", "warehouse")
-_ROLES = (*SERVICES, "registry")
+ROLES = (*SERVICES, "registry")
 
 _SETTINGS = {
     "listen_addresses": HOST,
@@ -58,15 +58,14 @@ class Postgres:
             _initdb(folder, site)
         _end_orphans(folder)
         _drop_stale_pid_file(folder)
+        _configure(folder, site.state.ports["postgres"])
 
     def launch(self, site: Site) -> Launch:
         """Run the server itself (not by pg_ctl), so that its pid is known from the start."""
         folder = site.data / "postgres"
         runs_as = postgres_home.account()
-        settings = _SETTINGS | {"port": str(site.state.ports["postgres"])}
-        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         program = str(postgres_home.bin_dir(runs_as) / "postgres")
-        argv = (program, "-D", postgres_home.data_argument(folder, runs_as), *options)
+        argv = (program, "-D", postgres_home.data_argument(folder, runs_as))
         return Launch(argv, base_environ(site.environ), cwd=folder, account=runs_as)
 
     def is_ready(self, site: Site) -> bool:
@@ -80,8 +79,8 @@ class Postgres:
     def settle(self, site: Site) -> None:
         """Make the roles and databases that are missing."""
         with closing(_connect(site, ADMIN)) as admin:
-            for role in _ROLES:
-                _ensure_role(admin, role, site.state.password(role))
+            for role in ROLES:
+                _ensure_role(admin, role, site.state.passwords[role])
                 _ensure_database(admin, role)
 
 
@@ -90,7 +89,7 @@ def _connect(site: Site, database: str) -> connection:
         host=HOST,
         port=site.state.ports["postgres"],
         user=ADMIN,
-        password=site.state.password(ADMIN),
+        password=site.state.passwords[ADMIN],
         dbname=database,
         connect_timeout=5,
     )
@@ -125,7 +124,7 @@ def _initdb(folder: Path, site: Site) -> None:
     runs_as = postgres_home.account()
     postgres_home.hand_over(new, runs_as)
     with tempfile.NamedTemporaryFile("w") as password:
-        password.write(site.state.password(ADMIN))
+        password.write(site.state.passwords[ADMIN])
         password.flush()
         postgres_home.hand_over(Path(password.name), runs_as)
         _run_initdb(new, password.fileno(), runs_as, base_environ(site.environ))
@@ -143,6 +142,12 @@ def _run_initdb(new: Path, password: int, runs_as: Account | None, environ: dict
     done = run(launch, _INITDB_LIMIT_S, pass_fds=(password,))
     if done.returncode != 0:
         raise StackError(f"can't make the Postgres cluster in {new}: {done.stderr.strip()}")
+
+
+def _configure(folder: Path, port: int) -> None:
+    """Write the configuration for today's port; a setting of the user's own belongs into ALTER SYSTEM."""
+    lines = [f"{name} = '{value}'" for name, value in (_SETTINGS | {"port": str(port)}).items()]
+    (folder / "postgresql.conf").write_text("\n".join(["# written before every start", *lines, ""]))
 
 
 def _end_orphans(folder: Path) -> None:

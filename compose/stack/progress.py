@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 Echo = Callable[[str], None]
 # called with a file's name and size in bytes; gives what is called with the size of each piece that arrived
@@ -22,24 +22,29 @@ def download_progress(what: str, echo: Echo) -> Iterator[FileProgress]:
     echo(f"{what}: downloading (once; kept for the next time)")
     if sys.stderr.isatty():
         with _bars() as bars:
-            overall = bars.add_task(f"{what}: resolving", total=None)
-            yield _bar_for_each_file(bars)
-            bars.remove_task(overall)
+            yield _bars_for_files(bars, bars.add_task(what, total=None))
     else:
         yield _line_for_each_large_file(echo)
 
 
 def _bars() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _bar_for_each_file(bars: Progress) -> FileProgress:
+def _bars_for_files(bars: Progress, whole: TaskID) -> FileProgress:
+    """One bar for the whole, and one for each large file; a hundred small ones would only flicker."""
+
     @contextmanager
     def show(name: str, size: int) -> Iterator[Callable[[int], None]]:
-        task = bars.add_task(name, total=size)
-        yield lambda count: bars.advance(task, count)
-        bars.remove_task(task)
+        file = bars.add_task(f"  {name}", total=size, visible=size > _LARGE_BYTES)
+
+        def advance(count: int) -> None:
+            bars.advance(whole, count)
+            bars.advance(file, count)
+
+        yield advance
+        bars.remove_task(file)
 
     return show
 

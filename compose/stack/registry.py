@@ -58,7 +58,7 @@ class Registry:
             "APICURIO_STORAGE_SQL_KIND": "postgresql",
             "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{ports['postgres']}/registry",
             "APICURIO_DATASOURCE_USERNAME": "registry",
-            "APICURIO_DATASOURCE_PASSWORD": site.state.password("registry"),
+            "APICURIO_DATASOURCE_PASSWORD": site.state.passwords["registry"],
         }
 
     def is_ready(self, site: Site) -> bool:

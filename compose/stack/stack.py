@@ -13,7 +13,7 @@ from compose.stack.errors import StackError
 from compose.stack.kafka import Kafka
 from compose.stack.launching import Launcher, choose_ports
 from compose.stack.ports import HOST, free_port, is_free
-from compose.stack.postgres import Postgres
+from compose.stack.postgres import ADMIN, ROLES, Postgres
 from compose.stack.processes import find, is_alive, memory_bytes, stop
 from compose.stack.processes import kill as kill_at_once
 from compose.stack.provider import Provider
@@ -75,6 +75,8 @@ class Stack:
             for server in servers:
                 server.install(site)
             self._choose_ports(site.state, servers)
+            site.state.ensure_passwords((ADMIN, *ROLES))
+            # before a server takes any of it for good
             self._file.save(site.state)
             self._start(site, servers)
             return service_environment(site.state, self._environ)

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -45,9 +45,10 @@ class State(BaseModel):
     # the process whose end is the servers' end as well; None: they run until somebody says `down`
     owner: ProcessId | None = None
 
-    def password(self, role: str) -> str:
-        """The role's password, made on first use; letters, digits, `-` and `_` only, so it needs no quoting."""
-        return self.passwords.setdefault(role, secrets.token_urlsafe(24))
+    def ensure_passwords(self, roles: Iterable[str]) -> None:
+        """Make the passwords that are missing: letters, digits, `-` and `_` only, so they need no quoting."""
+        for role in roles:
+            self.passwords.setdefault(role, secrets.token_urlsafe(24))
 
 
 class StateFile:

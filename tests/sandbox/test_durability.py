@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from compose.sandbox import tables
+
 from .conftest import StartProvider
 from .driving import Answered, Provider, wait_until
 
@@ -117,6 +119,30 @@ def test_a_stop_does_not_wait_for_ever(start_provider: StartProvider) -> None:
     assert provider.start().journal() == []
 
 
+def test_a_commit_reaches_the_disk_before_its_answer(tmp_path: Path) -> None:
+    with contextlib.closing(tables.connect(tmp_path / "ledger.db")) as ledger:
+        assert ledger.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: also through a power cut
+        assert ledger.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_requests_that_wait_together_share_a_transaction(start_provider: StartProvider) -> None:
+    provider = start_provider()
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda number: provider.authorize(f"c-{number}"), range(300)))
+    assert {answer.status for answer in answers} == {200}
+    instants = {entry["at"] for entry in provider.journal()}  # one per transaction
+    assert len(instants) < 300
+
+
+def test_a_stop_does_not_wait_for_a_hang_at_all(start_provider: StartProvider) -> None:
+    provider = start_provider("--shutdown-timeout-s", "60")
+    with ThreadPoolExecutor(1) as pool:
+        hung = pool.submit(provider.authorize, "hung", fault="hang")
+        wait_until(lambda: "fault=hang" in provider.log, "the hang")
+        assert provider.stop() == 0
+        assert isinstance(hung.exception(), http.client.RemoteDisconnected)
+
+
 def test_the_journal_refuses_to_be_changed(start_provider: StartProvider) -> None:
     provider = start_provider()
     provider.authorized()
@@ -132,6 +158,18 @@ def test_a_ledger_that_cannot_be_written_takes_no_effect_and_recovers(start_prov
         other.execute("BEGIN IMMEDIATE")
         assert provider.authorize("c1").status == 503
         other.execute("ROLLBACK")
+    again = provider.authorize("c1")
+    assert (again.status, again.replayed) == (200, False)
+    assert provider.effects_of("c1") == ["authorized"]
+
+
+def test_a_transaction_that_fails_half_way_leaves_no_trace(start_provider: StartProvider) -> None:
+    provider = start_provider()
+    with contextlib.closing(sqlite3.connect(provider.ledger, isolation_level=None)) as other:
+        other.execute("CREATE TRIGGER broken BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        assert [provider.authorize("c1").status for _ in range(2)] == [503, 503]
+        assert provider.get("/v1/payments").body["payments"] == []
+        other.execute("DROP TRIGGER broken")
     again = provider.authorize("c1")
     assert (again.status, again.replayed) == (200, False)
     assert provider.effects_of("c1") == ["authorized"]

@@ -1,0 +1,170 @@
+"""Reads the facts: three databases, every topic, the provider's ledger over HTTP."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
+from urllib.request import urlopen
+from uuid import UUID
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from sqlalchemy import Connection, create_engine, text
+
+from compose.audit.facts import (
+    CheckoutRow,
+    Facts,
+    Heard,
+    LedgerEntry,
+    PaymentRow,
+    ReservationRow,
+    StockRow,
+    TrailRow,
+)
+from compose.settings import Servers
+from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
+from schemas.codec import Codec
+from services.shell.delivery import read
+
+_PAGE: Final = 1000
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 1.0
+
+
+def read_facts(servers: Servers) -> Facts:
+    """Everything the audit looks at.
+
+    The ends first and their traces after: what has ended no longer moves, so a running system is read soundly.
+    """
+    facts = Facts()
+    own = {"checkout": _checkout, "payment": _payment, "warehouse": _warehouse}
+    for service in SERVICES:
+        _in_database(servers, service, partial(own[service], facts))
+    for service in SERVICES:
+        _in_database(servers, service, partial(_common, facts, service, servers.topic_prefix))
+    for entry in ledger_entries(servers.payment_provider_url):
+        row = LedgerEntry(entry["kind"], entry["payment_id"], entry["amount_minor"], entry["currency"])
+        facts.ledger.setdefault(entry["checkout_id"], []).append(row)
+    return facts
+
+
+def read_topics(servers: Servers, facts: Facts) -> None:
+    """Every message of every topic, up to where they end now. Read before the inboxes, so nothing is ahead of them."""
+    codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+    listeners = {t: [s for s in SERVICES if t in subscriptions(s)] for t in topics()}
+    facts.heard = {service: [] for service in SERVICES}
+    facts.letters = {service: set() for service in SERVICES}
+    letters = {dead_letter_topic(service): service for service in SERVICES}
+    for message in dump(servers, [*topics(), *letters]):
+        name = str(message.topic()).removeprefix(servers.topic_prefix)
+        if name in letters:
+            facts.letters[letters[name]].add(_letter_id(message))
+            continue
+        delivery = read(message, codec, servers.topic_prefix)
+        heard = Heard(delivery.event_id, f"{name}/{message.partition()}/{message.offset()}")
+        for service in listeners[name]:
+            facts.heard[service].append(heard)
+        if delivery.event is not None:
+            by_type = facts.published.setdefault(delivery.event.checkout_id, {})
+            by_type.setdefault(name, set()).add(delivery.event_id)
+
+
+def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
+    """The messages of these topics from their beginning to their present end; leaves no trace in the broker."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers.kafka_bootstrap_servers,
+            "group.id": "checkout-audit",  # required by the client; nothing is committed under it
+            "enable.auto.commit": False,
+            "enable.partition.eof": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        left = _ends(consumer, [servers.topic_prefix + name for name in names])
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in left])
+        while left:
+            for message in consumer.consume(5000, _POLL_S):
+                place = (str(message.topic()), int(message.partition() or 0))
+                if message.error() is None and place in left:
+                    yield message
+            left = {place: end for place, end in left.items() if _position(consumer, place) < end}
+    finally:
+        consumer.close()
+
+
+def _ends(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], int]:
+    known = consumer.list_topics(timeout=_TIMEOUT_S).topics
+    places = [(name, partition) for name in names if name in known for partition in known[name].partitions]
+    ends: dict[tuple[str, int], int] = {}
+    for topic, partition in places:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+        if high > low:
+            ends[topic, partition] = high
+    return ends
+
+
+def _position(consumer: Consumer, place: tuple[str, int]) -> int:
+    return int(consumer.position([TopicPartition(*place)])[0].offset)
+
+
+def _letter_id(message: Message) -> UUID:
+    headers = message.headers() or []
+    found = dict(headers if isinstance(headers, list) else headers.items()).get("dlq-id")
+    return UUID(found.decode() if isinstance(found, bytes) else str(found))
+
+
+def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:
+    """The provider's journal, page by page."""
+    after: int | None = 0
+    while after is not None:
+        url = f"{provider_url.rstrip('/')}/v1/ledger?after={after}&limit={_PAGE}"
+        # the operator's own setting, not input
+        with urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            page = json.load(response)
+        yield from page["entries"]
+        after = page["next"]
+
+
+def _in_database(servers: Servers, service: str, work: Callable[[Connection], None]) -> None:
+    engine = create_engine(servers.database_url(service))
+    try:
+        with engine.connect() as db:
+            work(db)
+    finally:
+        engine.dispose()
+
+
+def _checkout(facts: Facts, db: Connection) -> None:
+    rows = db.execute(
+        text(
+            "SELECT checkout_id, status, accepted, total_minor, currency, code,"
+            " CAST(extract(epoch FROM now() - updated_at) AS float) FROM checkouts"
+        )
+    )
+    facts.checkouts = {key: CheckoutRow(*rest) for key, *rest in rows}
+
+
+def _payment(facts: Facts, db: Connection) -> None:
+    rows = db.execute(text("SELECT checkout_id, status, payment_id, amount_minor FROM payments"))
+    facts.payments = {key: PaymentRow(*rest) for key, *rest in rows}
+
+
+def _warehouse(facts: Facts, db: Connection) -> None:
+    db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))  # stock and reservations of one moment
+    rows = db.execute(text("SELECT checkout_id, status, units FROM reservations"))
+    facts.reservations = {key: ReservationRow(*rest) for key, *rest in rows}
+    stock = db.execute(text("SELECT sku, received, on_hand, reserved, committed FROM stock"))
+    facts.stock = {sku: StockRow(*rest) for sku, *rest in stock}
+
+
+def _common(facts: Facts, service: str, topic_prefix: str, db: Connection) -> None:
+    trails: dict[str, list[TrailRow]] = {}
+    for key, *rest in db.execute(
+        text("SELECT checkout_id, from_state, to_state, cause_id FROM audit_trail ORDER BY seq")
+    ):
+        trails.setdefault(key, []).append(TrailRow(*rest))
+    facts.trails[service] = trails
+    group = topic_prefix + service
+    handled = db.execute(text("SELECT event_id FROM inbox WHERE consumer = :group"), {"group": group})
+    facts.inbox[service] = set(handled.scalars())
+    facts.outbox[service] = db.execute(text("SELECT count(*) FROM outbox")).scalar_one()

@@ -1,0 +1,83 @@
+"""Runs the audit and tells what it found."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from compose.audit.facts import Breach, Facts, is_under_way
+from compose.audit.reading import read_facts, read_topics
+from compose.audit.rules import INVARIANTS, breaches
+from compose.settings import Servers
+
+_LOOKS: Final = 5
+_BETWEEN_S: Final = 0.5
+_SHOWN: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of an audit. under_way: checkouts that still move and were not judged."""
+
+    breaches: Sequence[Breach]
+    checkouts: int
+    under_way: int
+    seconds: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether every invariant holds."""
+        return not self.breaches
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        found = [{"invariant": b.invariant, "offender": b.offender, "what": b.what} for b in self.breaches]
+        return {"clean": self.clean, "breaches": found}
+
+
+def audit(servers: Servers) -> Report:
+    """Look; what seems wrong is looked at again, because a running system moves between two reads.
+
+    Only a breach that stays through five looks is one.
+    """
+    began = time.monotonic()
+    facts, found = _look(servers)
+    for _ in range(_LOOKS - 1):
+        if not found:
+            break
+        time.sleep(_BETWEEN_S)
+        facts, again = _look(servers)
+        still = {(breach.invariant, breach.offender) for breach in found}
+        found = [breach for breach in again if (breach.invariant, breach.offender) in still]
+    moving = sum(is_under_way(row) for row in facts.checkouts.values())
+    return Report(found, len(facts.checkouts), moving, time.monotonic() - began)
+
+
+def _look(servers: Servers) -> tuple[Facts, list[Breach]]:
+    earlier = Facts()
+    read_topics(servers, earlier)
+    facts = read_facts(servers)
+    facts.heard, facts.letters = earlier.heard, earlier.letters
+    later = Facts()
+    read_topics(servers, later)
+    facts.published = later.published
+    return facts, breaches(facts)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The invariants with a tick or the offenders."""
+    table = Table(title=f"audit: {report.checkouts:,} checkouts, {report.under_way:,} under way", title_justify="left")
+    table.add_column("invariant")
+    table.add_column("holds")
+    for number, invariant in enumerate(INVARIANTS, start=1):
+        broken = sum(breach.invariant == number for breach in report.breaches)
+        rule = (invariant.__doc__ or "").splitlines()[0]
+        table.add_row(rule, f"[red]{broken:,} breaches" if broken else "[green]yes")
+    console.print(table)
+    for breach in report.breaches[:_SHOWN]:
+        console.print(f"[red]{breach.invariant}[/] {breach.offender}: {breach.what}", highlight=False)
+    if len(report.breaches) > _SHOWN:
+        console.print(f"... and {len(report.breaches) - _SHOWN:,} more; all with --json")

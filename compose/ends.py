@@ -1,0 +1,74 @@
+"""Listens to the ends that a shop waits for, and to the dead letters."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from compose.settings import Servers
+from schemas.choreography import SERVICES, dead_letter_topic
+from schemas.codec import Codec
+from schemas.events import CheckoutCompleted, CheckoutFailed
+
+_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a checkout ended: `completed`, the code of its failure, or `dead letter` for one of its messages."""
+
+    checkout_id: str
+    outcome: str
+    message: str = ""
+
+
+class Ends:
+    """A consumer of `checkout.completed`, `checkout.failed` and the dead-letter topics, from now on."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._prefix = servers.topic_prefix
+        self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+        self._letters = {servers.topic_prefix + dead_letter_topic(service) for service in SERVICES}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers.kafka_bootstrap_servers,
+                "group.id": "checkout-run",  # required by the client; nothing is committed under it
+                "enable.auto.commit": False,
+            }
+        )
+        ends = [servers.topic_prefix + event.TYPE for event in (CheckoutCompleted, CheckoutFailed)]
+        # assigned by hand, at the present ends: whatever is published from now on is heard
+        self._consumer.assign(
+            [self._end_of(place) for topic in [*ends, *self._letters] for place in self._places(topic)]
+        )
+
+    def heard(self, timeout_s: float) -> Iterator[End]:
+        """The ends that have come since, waiting at most `timeout_s` for the first."""
+        first = self._consumer.consume(1, timeout_s)
+        for message in [*first, *(self._consumer.consume(1000, 0) if first else [])]:
+            if message.error() is None:
+                yield self._end(message)
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+    def _end(self, message: Message) -> End:
+        topic, key = str(message.topic()), message.key()
+        checkout_id = key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
+        if topic in self._letters:
+            return End(checkout_id, "dead letter")
+        value = message.value()
+        event = self._codec.decode(topic.removeprefix(self._prefix), value if isinstance(value, bytes) else None).event
+        if isinstance(event, CheckoutFailed):
+            return End(checkout_id, event.code, event.message)
+        return End(checkout_id, "completed")
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        return [TopicPartition(topic, partition) for partition in partitions]
+
+    def _end_of(self, place: TopicPartition) -> TopicPartition:
+        _, high = self._consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+        return TopicPartition(place.topic, place.partition, high)

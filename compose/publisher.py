@@ -1,0 +1,134 @@
+"""A shop, as far as this system sees one: publishes `checkout.requested` and `checkout.cancel_requested`."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, Message, Producer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from uuid_utils.compat import uuid7
+
+from compose.settings import Servers
+from outbox.relay import producer_config
+from schemas.codec import Codec
+from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers
+from schemas.events import CheckoutRequested, Event, Line
+
+_INT64: Final = 2**63
+_FLUSH_S: Final = 30.0
+
+
+class BadLineError(Exception):
+    """A line of the input can't be published; the text names the line, the field and what is wrong."""
+
+
+class NotDeliveredError(Exception):
+    """The broker did not take a message."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    sku: str
+    quantity: int
+    unit_price_minor: int
+
+
+class _Request(BaseModel):
+    """One JSON line. Only what Avro can't hold is refused here: rules are the checkout service's."""
+
+    model_config = ConfigDict(extra="forbid")
+    checkout_id: str
+    customer_id: str
+    payment_method_id: str
+    currency: str
+    total_minor: int
+    lines: list[_Line]
+    expires_at: datetime | None = None
+
+
+def requests(text_lines: Iterable[str], source: str) -> Iterator[CheckoutRequested]:
+    """The requests in JSON lines; empty lines are skipped. Raises BadLineError at the first bad one."""
+    for number, text in enumerate(text_lines, start=1):
+        if text.strip():
+            yield _request(text, f"{source}:{number}")
+
+
+def _request(text: str, place: str) -> CheckoutRequested:
+    try:
+        request = _Request.model_validate_json(text)
+    except ValidationError as error:
+        raise BadLineError(f"{place}: {_faults(error)}") from None
+    if not CHECKOUT_ID.fullmatch(request.checkout_id):
+        raise BadLineError(f"{place}: checkout_id: must be 1 to 64 letters, digits or . _ : -")
+    if not -_INT64 <= request.total_minor < _INT64:
+        raise BadLineError(f"{place}: total_minor: does not fit 64 bits")
+    if request.expires_at is not None and request.expires_at.tzinfo is None:
+        raise BadLineError(f"{place}: expires_at: needs a time zone, such as 2026-12-24T18:00:00Z")
+    values: dict[str, Any] = {name: getattr(request, name) for name in _Request.model_fields if name != "lines"}
+    return CheckoutRequested(**values, lines=tuple(Line(**line.model_dump()) for line in request.lines))
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in e['loc']) or 'line'}: {e['msg']}"
+        for e in error.errors(include_input=False, include_url=False)
+    )
+
+
+class Shop:
+    """Publishes a shop's events, each delivered before `close` returns.
+
+    A shop with a database of its own uses the outbox instead, in its own transaction.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._prefix = servers.topic_prefix
+        self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+        self._producer = Producer(producer_config(servers.kafka_bootstrap_servers))
+        self._failed: list[str] = []
+
+    def publish(self, event: Event) -> Envelope:
+        """Publish an event under a new id."""
+        envelope = Envelope(event, uuid7(), datetime.now(UTC))
+        self.publish_again(envelope)
+        return envelope
+
+    def publish_again(self, envelope: Envelope) -> None:
+        """Publish the very same event, as a producer does that did not hear the broker's answer."""
+        headers = event_headers(envelope, "shop", envelope.event_id, trace_headers([]))
+        self.publish_raw(
+            envelope.event.TYPE, envelope.event.checkout_id.encode(), self._codec.encode(envelope), dict(headers)
+        )
+
+    def publish_raw(
+        self, event_type: str, key: bytes | None, value: bytes | None, headers: dict[str, Any] | None = None
+    ) -> None:
+        """Publish any bytes."""
+        topic = self._prefix + event_type
+        while True:
+            try:
+                self._producer.produce(topic, key=key, value=value, headers=headers or {}, on_delivery=self._report)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def flush(self) -> None:
+        """Wait until everything is delivered. Raises NotDeliveredError."""
+        left = self._producer.flush(_FLUSH_S)
+        if left or self._failed:
+            reason = self._failed[0] if self._failed else f"no answer from the broker within {_FLUSH_S:.0f} s"
+            raise NotDeliveredError(f"{left + len(self._failed)} messages were not delivered: {reason}")
+
+    def _report(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failed.append(error.str())
+
+
+def to_json(request: CheckoutRequested) -> str:
+    """A request as a JSON line, as `requests` reads it."""
+    lines = [{"sku": x.sku, "quantity": x.quantity, "unit_price_minor": x.unit_price_minor} for x in request.lines]
+    values = {name: getattr(request, name) for name in _Request.model_fields if name not in ("lines", "expires_at")}
+    return json.dumps({**values, "lines": lines})

@@ -1,0 +1,168 @@
+"""`checkout run`: everything on this machine, a sample that shows every ending, a live view, a summary."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine, create_engine, text
+
+from compose.audit.report import Report, audit, print_report
+from compose.ends import Ends
+from compose.fleet import Fleet
+from compose.publisher import Shop
+from compose.sample import plan
+from compose.setting_up import set_up
+from compose.settings import Servers
+from compose.tally import Tally
+
+_READY_S: Final = 60.0
+_POLL_S: Final = 0.1
+_QUIET_S: Final = 120.0
+"""Nothing ended and nothing let go for so long: the run says what is left instead of waiting for ever."""
+
+_LEFT: Final = text("SELECT count(*) FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending')"
+                    " OR (status = 'failed' AND accepted)")  # fmt: skip
+
+
+class RunError(Exception):
+    """The run can't go on; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    checkouts: int
+    exit_when_done: bool
+    as_json: bool
+    logs: Path
+
+
+def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
+    """Set up, run the sample, report. The exit code: 0 only when all ended as expected and the audit is clean."""
+    console = Console(stderr=options.as_json)
+    began = time.monotonic()
+    set_up(servers, lambda line: console.print(line, style="dim"))
+    fleet, ends = Fleet({**os.environ, **environ}, options.logs), Ends(servers)
+    try:
+        fleet.start()
+        _wait(fleet.ready, _READY_S, f"the services are not ready; logs: {options.logs}")
+        console.print(f"services: ready; logs in {options.logs}", style="dim")
+        tally = _sample(servers, fleet, ends, options.checkouts, console)
+        code = _report(servers, tally, options, console, began)
+        if not options.exit_when_done:
+            _stay(servers, fleet, console)
+        return code
+    finally:
+        fleet.stop()
+        ends.close()
+
+
+def _sample(servers: Servers, fleet: Fleet, ends: Ends, count: int, console: Console) -> Tally:
+    tally, shop, name = Tally(), Shop(servers), uuid4().hex[:8]
+    for number, kind in enumerate(plan(count)):
+        checkout_id = f"run-{name}-{number:06d}"
+        tally.expect(checkout_id, kind)
+        kind.publish(shop, checkout_id, number)
+    shop.flush()
+    engine = create_engine(servers.database_url("checkout"))
+    with _live(tally, engine, console) as show:
+        _follow(tally, ends, fleet, engine, show)
+    engine.dispose()
+    return tally
+
+
+def _follow(tally: Tally, ends: Ends, fleet: Fleet, engine: Engine, show: Callable[[], None]) -> None:
+    """Until everything ended and everybody has let go of what they held; or nothing moves any more."""
+    moved_at, before = time.monotonic(), (0, -1)
+    while True:
+        for end in ends.heard(_POLL_S):
+            tally.hear(end)
+        fleet.check()
+        show()
+        left = _left(engine)
+        if tally.all_ended and left == 0:
+            return
+        now = (len(tally.outcomes), left)
+        if now != before:
+            moved_at, before = time.monotonic(), now
+        if time.monotonic() - moved_at > _QUIET_S:
+            return
+
+
+def _left(engine: Engine) -> int:
+    with engine.connect() as db:
+        return int(db.execute(_LEFT).scalar_one())
+
+
+@contextmanager
+def _live(tally: Tally, engine: Engine, console: Console) -> Any:
+    """A progress bar and the states of all checkouts; on something that is no terminal only the result."""
+    progress = Progress(
+        TextColumn("ended"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
+        console=console,
+    )  # fmt: skip
+    task = progress.add_task("", total=len(tally.kinds))
+
+    def show() -> None:
+        if console.is_terminal:
+            progress.update(task, completed=len(tally.outcomes), description=_states(engine))
+
+    if not console.is_terminal:
+        yield show
+        return
+    with Live(progress, console=console, refresh_per_second=8):
+        yield show
+        show()
+
+
+def _states(engine: Engine) -> str:
+    with engine.connect() as db:
+        rows = db.execute(text("SELECT status, count(*) FROM checkouts GROUP BY status ORDER BY status")).all()
+    return "  ".join(f"{status} {count:,}" for status, count in rows)
+
+
+def _report(servers: Servers, tally: Tally, options: Options, console: Console, began: float) -> int:
+    found = audit(servers)
+    seconds = time.monotonic() - began
+    console.print(tally.table())
+    print_report(found, console)
+    if options.as_json:
+        print(json.dumps(tally.as_json(found, seconds)), flush=True)
+    return 0 if _good(tally, found) else 1
+
+
+def _good(tally: Tally, found: Report) -> bool:
+    return tally.as_expected and found.clean and found.under_way == 0
+
+
+def _stay(servers: Servers, fleet: Fleet, console: Console) -> None:
+    """Stay up until Ctrl-C, with the addresses that one needs to look around."""
+    console.print(
+        f"\nKafka {servers.kafka_bootstrap_servers}, registry {servers.schema_registry_url}\n"
+        "In another terminal: `checkout publish FILE`, `checkout show ID`, `checkout audit`. Ctrl-C stops everything.",
+        highlight=False,
+    )
+    try:
+        while True:
+            fleet.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("stopping", style="dim")
+
+
+def _wait(condition: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+    until = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > until:
+            raise RunError(otherwise)
+        time.sleep(_POLL_S)

@@ -1,0 +1,25 @@
+"""The servers that commands work with, from environment variables. Read where a command starts."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Servers(BaseSettings):
+    """Kafka, the registry, the three databases and the provider."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    kafka_bootstrap_servers: str = Field(description="host:port of the brokers, comma separated")
+    schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
+    checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
+    payment_database_url: SecretStr = Field(description="likewise")
+    warehouse_database_url: SecretStr = Field(description="likewise")
+    payment_provider_url: str = Field(description="URL of the payment provider")
+    topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
+    topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
+    topic_replication: int = Field(1, ge=1, le=10, description="Replicas of those topics")
+
+    def database_url(self, service: str) -> str:
+        """The URL of a service's database, password included."""
+        secret: SecretStr = getattr(self, f"{service}_database_url")
+        return secret.get_secret_value()

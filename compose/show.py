@@ -1,0 +1,103 @@
+"""`checkout show ID`: what three services and the topics know of one checkout."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import create_engine, text
+
+from compose.audit.reading import dump
+from compose.settings import Servers
+from schemas.choreography import SERVICES, topics
+from schemas.codec import Codec
+from schemas.events import to_record
+from schemas.failures import customer_message
+from services.shell.delivery import read
+
+_STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
+# the provider's token is worth money to whoever has it
+_SECRET = {"token", "fingerprint", "version"}
+
+
+class UnknownCheckoutError(Exception):
+    """No service has ever heard of this checkout."""
+
+
+def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
+    """State, audit trail and events of one checkout. Raises UnknownCheckoutError."""
+    states: dict[str, dict[str, Any]] = {}
+    trail: list[dict[str, Any]] = []
+    for service in SERVICES:
+        state, steps = _in_service(servers, service, checkout_id)
+        if state is not None:
+            states[service] = state
+        trail += steps
+    if not states:
+        raise UnknownCheckoutError(f"no service knows a checkout {checkout_id}")
+    trail.sort(key=lambda step: step["at"])
+    code = states.get("checkout", {}).get("code")
+    return {
+        "checkout_id": checkout_id,
+        "states": states,
+        "customer_reads": customer_message(code) if code else None,
+        "trail": trail,
+        "events": _events(servers, checkout_id),
+    }
+
+
+def _in_service(servers: Servers, service: str, checkout_id: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    engine = create_engine(servers.database_url(service))
+    # the table's name comes from this code
+    find = text(f"SELECT * FROM {_STATES[service]} WHERE checkout_id = :id")  # noqa: S608
+    steps = text(
+        "SELECT at, from_state, to_state, cause_type, cause_id, note FROM audit_trail"
+        " WHERE checkout_id = :id ORDER BY seq"
+    )
+    with engine.connect() as db:
+        row = db.execute(find, {"id": checkout_id}).mappings().first()
+        trail = [{"service": service, **step} for step in db.execute(steps, {"id": checkout_id}).mappings()]
+    engine.dispose()
+    state = None if row is None else {k: v for k, v in row.items() if k not in _SECRET and v is not None}
+    return state, trail
+
+
+def _events(servers: Servers, checkout_id: str) -> list[dict[str, Any]]:
+    codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+    events = []
+    for message in dump(servers, topics()):
+        if message.key() != checkout_id.encode():
+            continue
+        delivery = read(message, codec, servers.topic_prefix)
+        place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        content = {"defect": delivery.defect} if delivery.event is None else to_record(delivery.event)
+        events.append({"at": delivery.occurred_at, "id": delivery.event_id, "place": place, "content": content})
+    return sorted(events, key=lambda event: event["at"])
+
+
+def to_json(found: dict[str, Any]) -> str:
+    """For `--json`."""
+    return json.dumps(found, default=lambda x: x.isoformat() if isinstance(x, datetime) else str(x), indent=2)
+
+
+def print_checkout(found: dict[str, Any], console: Console) -> None:
+    """For people: states, trail, events."""
+    for service, state in found["states"].items():
+        console.print(f"[bold]{service}[/]: {state['status']}", highlight=False)
+    if found["customer_reads"]:
+        console.print(f"[bold]the customer reads[/]: {found['customer_reads']}", highlight=False)
+    trail = Table(
+        "time (UTC)", "service", "from", "to", "because of", "note", title="audit trail", title_justify="left"
+    )
+    for step in found["trail"]:
+        time = f"{step['at']:%H:%M:%S.%f}"[:-3]
+        trail.add_row(
+            time, step["service"], step["from_state"] or "", step["to_state"], step["cause_type"], step["note"]
+        )
+    events = Table("time (UTC)", "topic/partition/offset", "content", title="events", title_justify="left")
+    for event in found["events"]:
+        time = f"{event['at']:%H:%M:%S.%f}"[:-3]
+        content = {key: value for key, value in event["content"].items() if key != "checkout_id"}
+        events.add_row(time, event["place"], json.dumps(content, default=str))
+    console.print(trail, events)

@@ -1,0 +1,268 @@
+"""What checkout decides, event by event, in every state that the event can meet."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from schemas.decision import Decision
+from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
+from schemas.failures import CUSTOMER_MESSAGES, Code
+from services.checkout.decisions import OPEN, Checkout, DeadlinePassed, Status, fingerprint, handlers
+
+from . import making as a
+
+PAY_IN: Final = timedelta(minutes=15)
+DEADLINE: Final = DeadlinePassed(checkout_id=a.ID)
+NOBODYS: Final = "no checkout of this id was ever requested"
+
+BEFORE_ORDER: Final = (Status.CANCELLED_FIRST, Status.ACCEPTED)
+OVER: Final = tuple(status for status in Status if status not in OPEN)
+
+
+def checkout(status: Status, **changes: Any) -> Checkout:
+    known = Checkout(
+        checkout_id=a.ID,
+        status=status,
+        fingerprint=fingerprint(a.REQUESTED),
+        customer_id="cust-1",
+        currency="EUR",
+        total_minor=a.TOTAL,
+        expires_at=a.LATER,
+        accepted=True,
+        order_id=None if status in BEFORE_ORDER else a.ORDER,
+    )
+    return replace(known, **changes)
+
+
+def decide(known: Checkout | None, event: Event, at: datetime = a.AT) -> Decision[Any]:
+    return handlers(PAY_IN)[event.TYPE](known, event, at)
+
+
+def failed_of(decision: Decision[Any]) -> CheckoutFailed:
+    (failed,) = decision.events
+    assert isinstance(failed, CheckoutFailed)
+    return failed
+
+
+def test_a_sound_request_is_accepted_as_it_was_asked() -> None:
+    decision = decide(None, a.REQUESTED)
+    (accepted,) = decision.events
+    assert accepted == replace(a.ACCEPTED, expires_at=a.AT + PAY_IN)
+    assert (a.status(decision), decision.refusal, decision.via) == ("accepted", None, ())
+    assert decision.state.accepted
+    assert decision.state.order_id is None
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "given_s"),
+    [(None, 900), (60, 60), (900, 900), (901, 900), (10**7, 900)],
+    ids=["none asked", "sooner", "the same", "later", "far too late"],
+)
+def test_the_deadline_is_the_shops_unless_ours_is_sooner(asked_s: int | None, given_s: int) -> None:
+    asked = None if asked_s is None else a.AT + timedelta(seconds=asked_s)
+    decision = decide(None, replace(a.REQUESTED, expires_at=asked))
+    (accepted,) = decision.events
+    assert isinstance(accepted, CheckoutAccepted)
+    assert accepted.expires_at == decision.state.expires_at == a.AT + timedelta(seconds=given_s)
+
+
+def test_an_unsound_request_fails_without_having_been_accepted() -> None:
+    decision = decide(None, replace(a.REQUESTED, lines=()))
+    failed = failed_of(decision)
+    assert (failed.code, failed.accepted, failed.customer_id) == (Code.NO_LINES, False, "cust-1")
+    assert failed.message == CUSTOMER_MESSAGES[Code.NO_LINES]
+    assert (a.status(decision), decision.state.accepted) == ("failed", False)
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.CANCELLED_FIRST])
+def test_the_same_request_again_changes_nothing(status: Status) -> None:
+    known = checkout(status)
+    later = replace(a.REQUESTED, expires_at=a.LATER)  # the deadline is no part of the content
+    for again in (a.REQUESTED, later):
+        decision = decide(known, again)
+        assert a.changes_nothing(decision, known)
+        assert decision.refusal is None
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.CANCELLED_FIRST])
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(a.REQUESTED, total_minor=1),
+        replace(a.REQUESTED, customer_id="cust-2"),
+        replace(a.REQUESTED, payment_method_id="pm-2"),
+        replace(a.REQUESTED, currency="USD"),
+        replace(a.REQUESTED, lines=a.LINES[:1]),
+        replace(a.REQUESTED, lines=a.LINES[::-1]),
+    ],
+    ids=["total", "customer", "method", "currency", "fewer lines", "order of lines"],
+)
+def test_other_content_under_the_same_id_is_refused_and_never_a_failure(status: Status, other: Event) -> None:
+    known = checkout(status)
+    decision = decide(known, other)
+    assert a.changes_nothing(decision, known)
+    assert (decision.refusal or "").startswith("conflicting duplicate")
+
+
+def test_a_request_that_comes_after_its_cancellation_fails_unaccepted() -> None:
+    wish = decide(None, a.CANCEL)
+    assert (a.status(wish), wish.events) == ("cancelled_first", ())
+    decision = decide(wish.state, a.REQUESTED)
+    failed = failed_of(decision)
+    assert (failed.code, failed.accepted, failed.detail) == (
+        Code.CANCELLED, False, "cancel requested: found it cheaper"
+    )  # fmt: skip
+    assert a.changes_nothing(decide(decision.state, a.REQUESTED), decision.state)
+
+
+# what each open state makes of what it hears: the status after it, what is said, the stations passed
+ON_ITS_WAY: Final[list[tuple[Event, Status, str, list[str], tuple[str, ...]]]] = [
+    (a.AUTHORIZED, Status.ACCEPTED, "authorized", ["checkout.confirmed"], ()),
+    (a.AUTHORIZED, Status.AUTHORIZED, "authorized", [], ()),
+    (a.AUTHORIZED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
+    (a.COMMITTED, Status.ACCEPTED, "accepted", [], ()),
+    (a.COMMITTED, Status.AUTHORIZED, "capture_pending", [], ()),
+    (a.COMMITTED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
+    (a.CAPTURED, Status.AUTHORIZED, "captured", ["checkout.completed"], ("capture_pending",)),
+    (a.CAPTURED, Status.CAPTURE_PENDING, "captured", ["checkout.completed"], ()),
+    (a.RELEASED, Status.ACCEPTED, "accepted", [], ()),
+    (a.LAPSED, Status.AUTHORIZED, "authorized", [], ()),
+    (a.LAPSED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
+    (DEADLINE, Status.AUTHORIZED, "authorized", [], ()),
+    (DEADLINE, Status.CAPTURE_PENDING, "capture_pending", [], ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "met", "then", "said", "via"), ON_ITS_WAY, ids=[f"{case[0].TYPE} in {case[1]}" for case in ON_ITS_WAY]
+)
+def test_an_open_checkout_goes_on(event: Event, met: Status, then: str, said: list[str], via: tuple[str, ...]) -> None:
+    decision = decide(checkout(met), event, a.LATER)
+    assert (a.status(decision), a.told(decision), decision.via) == (then, said, via)
+    assert decision.refusal is None
+
+
+def test_the_order_of_a_checkout_is_always_the_same_one() -> None:
+    first, again = (decide(checkout(Status.ACCEPTED), a.AUTHORIZED) for _ in range(2))
+    (confirmed,) = first.events
+    assert isinstance(confirmed, CheckoutConfirmed)
+    assert confirmed.order_id == first.state.order_id == again.state.order_id
+    other = decide(checkout(Status.ACCEPTED), replace(a.AUTHORIZED, checkout_id="c-2"))
+    assert other.state.order_id != first.state.order_id
+
+
+def test_a_completed_checkout_says_what_was_bought() -> None:
+    (completed,) = decide(checkout(Status.CAPTURE_PENDING), a.CAPTURED).events
+    assert completed == CheckoutCompleted(
+        checkout_id=a.ID, order_id=a.ORDER, customer_id="cust-1", currency="EUR", total_minor=a.TOTAL
+    )
+
+
+# event, state met, code, detail, stations passed on the way to `failed`
+CAPTURE_FAILED_VIA: Final = ("capture_pending", "capture_failed")
+FAILURES: Final[list[tuple[Event, Status, str, str, tuple[str, ...]]]] = [
+    *((a.CANCEL, status, "CANCELLED", "found it cheaper", ()) for status in OPEN),
+    *((a.REJECTED, status, "OUT_OF_STOCK", "sku cup", ()) for status in OPEN),
+    *((a.DECLINED, status, "CARD_EXPIRED", "provider: expired_card", ()) for status in OPEN),
+    *((a.CONFIRM_FAILED, status, "STOCK_ON_HOLD", "sku pot", ()) for status in OPEN),
+    (a.CAPTURE_FAILED, Status.AUTHORIZED, "CAPTURE_REFUSED", "provider: lost_card", CAPTURE_FAILED_VIA),
+    (a.CAPTURE_FAILED, Status.CAPTURE_PENDING, "CAPTURE_REFUSED", "provider: lost_card", CAPTURE_FAILED_VIA[1:]),
+    (a.LAPSED, Status.ACCEPTED, "RESERVATION_LAPSED", "", ()),
+    (DEADLINE, Status.ACCEPTED, "EXPIRED", "not authorized by 2026-03-01T12:10:00Z", ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "met", "code", "detail", "via"), FAILURES, ids=[f"{case[0].TYPE} in {case[1]}" for case in FAILURES]
+)
+def test_an_open_checkout_fails_with_the_reason_and_the_customers_sentence(
+    event: Event, met: Status, code: str, detail: str, via: tuple[str, ...]
+) -> None:
+    decision = decide(checkout(met), event, a.LATER)
+    failed = failed_of(decision)
+    assert (failed.code, failed.detail, failed.accepted) == (code, detail, True)
+    assert failed.message == CUSTOMER_MESSAGES[Code(code)]
+    assert (a.status(decision), decision.state.code, decision.via) == ("failed", code, via)
+
+
+def test_no_detail_is_made_up_where_none_was_given() -> None:
+    without = (replace(a.REJECTED, sku=None), replace(a.DECLINED, provider_code=None))
+    assert {failed_of(decide(checkout(Status.ACCEPTED), event)).detail for event in without} == {""}
+
+
+ENDINGS: Final = (
+    a.CANCEL,
+    a.AUTHORIZED,
+    a.COMMITTED,
+    a.CAPTURED,
+    a.REJECTED,
+    a.DECLINED,
+    a.CONFIRM_FAILED,
+    a.CAPTURE_FAILED,
+    a.LAPSED,
+    DEADLINE,
+)
+
+
+@pytest.mark.parametrize("status", [s for s in OVER if s is not Status.CANCELLED_FIRST])
+@pytest.mark.parametrize("event", ENDINGS, ids=lambda event: event.TYPE)
+def test_what_comes_after_the_end_changes_nothing(event: Event, status: Status) -> None:
+    known = checkout(status)
+    decision = decide(known, event, a.LATER)
+    assert a.changes_nothing(decision, known)
+    assert decision.refusal is None
+
+
+@pytest.mark.parametrize("status", OVER)
+def test_a_cancellation_that_comes_too_late_is_noted(status: Status) -> None:
+    assert f"too late, already {status}" in decide(checkout(status), a.CANCEL).note
+
+
+def test_a_lapse_that_comes_too_late_is_noted() -> None:
+    assert decide(checkout(Status.AUTHORIZED), a.LAPSED).note == "the reservation lapsed"
+
+
+@pytest.mark.parametrize("event", [a.VOIDED, a.REFUNDED], ids=lambda event: event.TYPE)
+def test_a_failed_checkout_is_compensated_when_both_have_answered_in_any_order(event: Event) -> None:
+    for first, second in ((event, a.RELEASED), (a.RELEASED, event)):
+        half = decide(checkout(Status.FAILED), first)
+        assert (a.status(half), half.events) == ("failed", ())
+        assert a.status(decide(half.state, first)) == "failed"
+        whole = decide(half.state, second)
+        assert (a.status(whole), whole.events) == ("compensated", ())
+        assert a.status(decide(whole.state, second)) == "compensated"
+
+
+def test_a_lapse_is_no_answer_to_the_failure() -> None:
+    half = decide(checkout(Status.FAILED), a.VOIDED)
+    assert a.status(decide(half.state, a.LAPSED)) == "failed"
+
+
+UNREQUESTED: Final = [
+    event for event in (*ENDINGS, a.RELEASED, a.VOIDED, a.REFUNDED) if event not in (a.CANCEL, DEADLINE)
+]
+
+
+@pytest.mark.parametrize("event", UNREQUESTED, ids=lambda event: f"{event.TYPE} {getattr(event, 'outcome', '')}")
+def test_an_event_of_a_checkout_that_nobody_requested_is_refused(event: Event) -> None:
+    decision = decide(None, event)
+    assert (decision.state, decision.events, decision.refusal) == (None, (), NOBODYS)
+
+
+def test_a_deadline_of_nothing_is_nothing() -> None:
+    assert decide(None, DEADLINE) == Decision(None)
+
+
+def test_a_capture_without_an_order_is_refused() -> None:
+    known = checkout(Status.ACCEPTED)
+    decision = decide(known, a.CAPTURED)
+    assert a.changes_nothing(decision, known)
+    assert decision.refusal == "captured without an order"
+
+
+@pytest.mark.parametrize(("early_s", "then"), [(1, "accepted"), (0, "failed"), (-1, "failed")])
+def test_the_deadline_counts_from_its_very_instant(early_s: int, then: str) -> None:
+    known = checkout(Status.ACCEPTED)
+    assert a.status(decide(known, DEADLINE, a.LATER - timedelta(seconds=early_s))) == then
