@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,10 +115,9 @@ def publish(file: Annotated[str, typer.Argument(help="JSON lines, or - for stand
         source = sys.stdin if file == "-" else Path(file).open(encoding="utf-8")  # noqa: SIM115
         with source:
             requests = list(publisher.requests(source, "stdin" if file == "-" else file))
-        shop = Shop(_servers())
-        for request in requests:
-            shop.publish(request)
-        shop.flush()
+        with closing(Shop(_servers())) as shop:
+            for request in requests:
+                shop.publish(request)
         typer.echo(f"{len(requests)} published")
 
 

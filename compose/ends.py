@@ -53,6 +53,7 @@ class Ends:
     def close(self) -> None:
         """Leave."""
         self._consumer.close()
+        self._codec.close()
 
     def _end(self, message: Message) -> End:
         topic, key = str(message.topic()), message.key()

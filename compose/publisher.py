@@ -122,6 +122,11 @@ class Shop:
             reason = self._failed[0] if self._failed else f"no answer from the broker within {_FLUSH_S:.0f} s"
             raise NotDeliveredError(f"{left + len(self._failed)} messages were not delivered: {reason}")
 
+    def close(self) -> None:
+        """Deliver what is left and give connections back. Raises NotDeliveredError."""
+        self.flush()
+        self._codec.close()
+
     def _report(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._failed.append(error.str())

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from compose.setting_up import set_up
 from compose.settings import Servers
 from compose.tally import Tally
 
+_LOG_COLUMNS: Final = 120
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
 _QUIET_S: Final = 120.0
@@ -50,6 +51,8 @@ class Options:
 def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
     """Set up, run the sample, report. The exit code: 0 only when all ended as expected and the audit is clean."""
     console = Console(stderr=options.as_json)
+    if not console.is_terminal:
+        console.width = _LOG_COLUMNS  # a log has no width of its own; a table folded at 80 is no table
     began = time.monotonic()
     set_up(servers, lambda line: console.print(line, style="dim"))
     fleet, ends = Fleet({**os.environ, **environ}, options.logs), Ends(servers)
@@ -68,12 +71,12 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
 
 
 def _sample(servers: Servers, fleet: Fleet, ends: Ends, count: int, console: Console) -> Tally:
-    tally, shop, name = Tally(), Shop(servers), uuid4().hex[:8]
-    for number, kind in enumerate(plan(count)):
-        checkout_id = f"run-{name}-{number:06d}"
-        tally.expect(checkout_id, kind)
-        kind.publish(shop, checkout_id, number)
-    shop.flush()
+    tally, name = Tally(), uuid4().hex[:8]
+    with closing(Shop(servers)) as shop:
+        for number, kind in enumerate(plan(count)):
+            checkout_id = f"run-{name}-{number:06d}"
+            tally.expect(checkout_id, kind)
+            kind.publish(shop, checkout_id, number)
     engine = create_engine(servers.database_url("checkout"))
     with _live(tally, engine, console) as show:
         _follow(tally, ends, fleet, engine, show)

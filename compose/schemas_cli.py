@@ -23,7 +23,8 @@ def register_command() -> None:
     """Register every schema and create the topics; exit 2 when a schema is not compatible."""
     servers = read_settings(Servers)
     try:
-        ids = register(SchemaRegistryClient({"url": servers.schema_registry_url}), servers.topic_prefix)
+        with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+            ids = register(client, servers.topic_prefix)
     except IncompatibleSchemaError as error:
         typer.echo(f"checkout schemas: {error}", err=True)
         raise typer.Exit(INCOMPATIBLE) from None
@@ -40,9 +41,9 @@ def register_command() -> None:
 def check() -> None:
     """Hold the schemas of this tree against those that the registry has; exit 2 when one is not compatible."""
     servers = read_settings(Servers)
-    client = SchemaRegistryClient({"url": servers.schema_registry_url})
-    known = set(client.get_subjects())
-    bad = [event for event in topics() if not _compatible(client, f"{servers.topic_prefix}{event}-value", event, known)]
+    with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+        known = set(client.get_subjects())
+        bad = [e for e in topics() if not _compatible(client, f"{servers.topic_prefix}{e}-value", e, known)]
     for event in bad:
         typer.echo(f"schemas/{event}.avsc can't replace what is registered: a reader of one would not read the other. "
                    "Add fields with a default, remove only fields that have one.", err=True)  # fmt: skip

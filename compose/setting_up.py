@@ -37,8 +37,8 @@ def migrate(servers: Servers) -> None:
 
 def register_schemas(servers: Servers) -> dict[str, int]:
     """Register every schema; subject -> id. Raises IncompatibleSchemaError."""
-    client = SchemaRegistryClient({"url": servers.schema_registry_url})
-    return register(client, servers.topic_prefix)
+    with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+        return register(client, servers.topic_prefix)
 
 
 def make_topics(servers: Servers) -> list[str]:

@@ -1,6 +1,8 @@
 """`checkout show ID`: what three services and the topics know of one checkout."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -64,16 +66,19 @@ def _in_service(servers: Servers, service: str, checkout_id: str) -> tuple[dict[
 
 
 def _events(servers: Servers, checkout_id: str) -> list[dict[str, Any]]:
-    codec = Codec(servers.schema_registry_url, servers.topic_prefix)
-    events = []
+    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+        events = list(_decoded(servers, codec, checkout_id))
+    return sorted(events, key=lambda event: event["at"])
+
+
+def _decoded(servers: Servers, codec: Codec, checkout_id: str) -> Iterator[dict[str, Any]]:
     for message in dump(servers, topics()):
         if message.key() != checkout_id.encode():
             continue
         delivery = read(message, codec, servers.topic_prefix)
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
         content = {"defect": delivery.defect} if delivery.event is None else to_record(delivery.event)
-        events.append({"at": delivery.occurred_at, "id": delivery.event_id, "place": place, "content": content})
-    return sorted(events, key=lambda event: event["at"])
+        yield {"at": delivery.occurred_at, "id": delivery.event_id, "place": place, "content": content}
 
 
 def to_json(found: dict[str, Any]) -> str:

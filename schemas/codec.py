@@ -121,6 +121,10 @@ class Codec:
     def _unregistered(event_type: str, error: SchemaRegistryError) -> str:
         return f"{event_type} can't be encoded: {error}. Register the schemas: checkout schemas register"
 
+    def close(self) -> None:
+        """Give the connections to the registry back."""
+        self._client.close()
+
     def warm_up(self, event_types: list[str]) -> None:
         """Look up the ids of the schemas to be written, so that a missing one shows at the start."""
         for event_type in event_types:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any, Final
 from urllib.request import urlopen
@@ -27,7 +28,7 @@ from services.shell.delivery import read
 
 _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0
-_POLL_S: Final = 1.0
+_POLL_S: Final = 0.1
 
 
 def read_facts(servers: Servers) -> Facts:
@@ -49,7 +50,11 @@ def read_facts(servers: Servers) -> Facts:
 
 def read_topics(servers: Servers, facts: Facts) -> None:
     """Every message of every topic, up to where they end now. Read before the inboxes, so nothing is ahead of them."""
-    codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+        _read_topics(servers, facts, codec)
+
+
+def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
     listeners = {t: [s for s in SERVICES if t in subscriptions(s)] for t in topics()}
     facts.heard = {service: [] for service in SERVICES}
     facts.letters = {service: set() for service in SERVICES}

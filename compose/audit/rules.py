@@ -50,7 +50,8 @@ def at_rest(facts: Facts) -> dict[str, CheckoutRow]:
 def one_end(facts: Facts) -> Iterator[Breach]:
     """1. Every accepted checkout reaches exactly one end."""
     for checkout_id, row in facts.checkouts.items():
-        ends = Counter(step.to_state for step in facts.trails["checkout"].get(checkout_id, ()))
+        steps = facts.trails["checkout"].get(checkout_id, ())
+        ends = Counter(step.to_state for step in steps if step.to_state != step.from_state)
         completed, failed = ends["captured"], ends["failed"]
         if completed + failed > 1:
             yield Breach(1, checkout_id, f"ended {completed + failed} times: {completed} completed, {failed} failed")

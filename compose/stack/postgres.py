@@ -37,7 +37,7 @@ _SETTINGS = {
 }
 
 _INITDB_LIMIT_S = 120
-_ORPHANS_LIMIT_S = 5.0
+_ORPHANS_LIMIT_S = 2.0
 
 
 class Postgres:

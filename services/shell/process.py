@@ -77,6 +77,7 @@ def run(
         process.run_until(stop)
     finally:
         process.close(release)
+        codec.close()
         engine.dispose()
 
 

@@ -87,15 +87,15 @@ def test_a_key_in_use_is_a_conflict_until_its_request_is_done(provider: Provider
     checkout_id = fresh("checkout")
     key = f"checkout:{checkout_id}:auth"
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(provider.authorize, checkout_id, "tok_delay_700")
+        first = pool.submit(provider.authorize, checkout_id, "tok_delay_1500")
         wait_until(lambda: lookup(provider, key).get("state") == "in_flight", "the first request to start")
         assert provider.effects_of(checkout_id) == []
-        same = provider.authorize(checkout_id, "tok_delay_700")
+        same = provider.authorize(checkout_id, "tok_delay_1500")
         other = provider.authorize(checkout_id, "tok_ok")
         assert (same.status, same.code) == (409, "idempotency_key_in_use")
         assert (other.status, other.body["error"]["type"]) == (400, "idempotency_error")
         assert first.result().status == 200
-    again = provider.authorize(checkout_id, "tok_delay_700", deadline_s=0.5)
+    again = provider.authorize(checkout_id, "tok_delay_1500", deadline_s=1.2)
     assert (again.replayed, again.raw) == (True, first.result().raw)
     assert provider.effects_of(checkout_id) == ["authorized"]
 

@@ -124,7 +124,7 @@ def test_an_expired_authorization_is_noticed_and_can_not_be_captured(start_provi
 
 
 def test_a_captured_payment_does_not_expire(start_provider: StartProvider) -> None:
-    provider = start_provider("--authorization-ttl-s", "1")
+    provider = start_provider("--authorization-ttl-s", "2")
     captured, left = provider.authorized(), provider.authorized()
     assert provider.act("capture", captured, 1000).status == 200
     wait_until(lambda: "expired" in provider.kinds(left), "the other one's expiry")

@@ -156,14 +156,15 @@ def test_commands_tell_by_their_exit_code(tmp_path: Path) -> None:
     assert len(failed.stderr.splitlines()) == 1
 
 
-def test_env_prints_what_a_shell_reads(tmp_path: Path) -> None:
+def test_env_prints_what_a_shell_can_read(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps({"ports": {"kafka": 20001, "provider": 20002}}))
-    printed = CliRunner().invoke(app, ["env", "--data", str(tmp_path)], env=dict.fromkeys(EXTERNAL_SERVERS, ""))
+    named = dict.fromkeys(EXTERNAL_SERVERS, "") | {"SCHEMA_REGISTRY_URL": "http://r/?a=1&b='2' $c"}
+    printed = CliRunner().invoke(app, ["env", "--data", str(tmp_path)], env=named)
     shell = subprocess.run(
-        ("sh", "-c", printed.stdout + "echo $KAFKA_BOOTSTRAP_SERVERS $PAYMENT_PROVIDER_URL"),
+        ("sh", "-c", printed.stdout + "printenv KAFKA_BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL"),
         capture_output=True,
         text=True,
         check=True,
         env={"PATH": os.environ["PATH"]},
     )
-    assert shell.stdout == "127.0.0.1:20001 http://127.0.0.1:20002\n"
+    assert shell.stdout == "127.0.0.1:20001\nhttp://r/?a=1&b='2' $c\n"

@@ -83,6 +83,7 @@ def test_up_repairs_what_was_killed(stack: Stack) -> None:
     env = stack.env()
     _publish(env, "survives", b"the crash")
     before = {server.name: server.pid for server in stack.status()}
+    _freeze_a_session(env["CHECKOUT_DATABASE_URL"])  # it outlives its server, and holds on to the shared memory
     for victim in ("kafka", "postgres"):
         os.kill(before[victim] or 0, signal.SIGKILL)
     assert wait_for(lambda: [s.name for s in stack.status() if s.state == "stopped"] == ["postgres", "kafka"], 10)
@@ -92,6 +93,23 @@ def test_up_repairs_what_was_killed(stack: Stack) -> None:
     after = {server.name: server.pid for server in stack.status()}
     assert [name for name in before if after[name] != before[name]] == ["postgres", "kafka"]
     assert _read(env, "survives") == b"the crash"
+
+
+def _freeze_a_session(url: str) -> None:
+    session = _connect(url)
+    os.kill(session.info.backend_pid, signal.SIGSTOP)
+    session.close()
+
+
+def test_postgres_starts_though_its_pid_file_names_somebody_elses_process(stack: Stack) -> None:
+    stack.stop_server("postgres", kill=True)
+    file = stack.data_dir / "postgres" / "postmaster.pid"
+    _, *rest = file.read_text().splitlines(keepends=True)
+    with subprocess.Popen(("sleep", "60"), user=file.stat().st_uid) as other:
+        file.write_text("".join([f"{other.pid}\n", *rest]))
+        stack.start_server("postgres")
+        assert other.poll() is None
+        other.kill()
 
 
 @pytest.mark.parametrize("name", ["kafka", "postgres"])
@@ -126,6 +144,10 @@ def test_money_is_flushed_and_debezium_could_read_along(stack: Stack) -> None:
     assert settings["fsync"] == settings["synchronous_commit"] == "on"
     assert (settings["wal_level"], settings["max_connections"]) == ("logical", "300")
     assert settings["listen_addresses"] == "127.0.0.1"
+
+
+def test_a_terminals_ctrl_c_does_not_reach_the_servers(stack: Stack) -> None:
+    assert all(os.getsid(server.pid or 0) == server.pid for server in stack.status())
 
 
 def test_every_server_listens_on_loopback_only(stack: Stack) -> None:
@@ -180,9 +202,9 @@ def test_servers_end_with_the_process_that_owns_them(
     tmp_path: Path, environ: Mapping[str, str], number: signal.Signals
 ) -> None:
     command = (sys.executable, "-c", _OWNER, str(tmp_path / "data"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True) as owner:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True, start_new_session=True) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
         assert len(processes_of(tmp_path)) > 4
-        owner.send_signal(number)
+        os.killpg(owner.pid, number)
     assert wait_for(lambda: processes_of(tmp_path) == [], _ENDS_LIMIT_S), processes_of(tmp_path)

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import ModuleType
-from typing import Any, Final
+from typing import Final, cast
 
 from schemas.choreography import MAP, reactions
-from schemas.events import CheckoutCancelRequested, CheckoutRequested, Event, Line, WarehouseConfirmed
+from schemas.events import CheckoutCancelRequested, CheckoutRequested, Event, WarehouseConfirmed
 from services.checkout import decisions as checkout_decisions
 from services.checkout.store import Checkouts
 from services.checkout.tables import CHECKOUTS
 from services.payment import decisions as payment_decisions
-from services.payment.decisions import PaymentMethod
 from services.payment.provider.protocol import Answer, Call
 from services.payment.store import Wallets
 from services.payment.tables import PAYMENTS
@@ -30,13 +29,12 @@ from services.warehouse.store import Shelves
 from services.warehouse.tables import RESERVATIONS
 
 from .simulated_provider import Provider
+from .simulated_shop import METHODS, STOCK, request
 
 START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 TIME_TO_PAY: Final = timedelta(minutes=15)
 HOLD_FOR: Final = timedelta(minutes=10)
 LISTENERS: Final = {entry.event: tuple(r.service for r in entry.heard_by) for entry in MAP}
-TOKENS: Final = {"good": 6, "declined": 1, "capture_refused": 1, "strangers": 1}
-STOCK: Final = {"cup": 5, "pot": 3}
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Weather:
     """How rough a run is: the chance, at each step, of what goes wrong.
 
     copies: processes of the payment service. With one, a checkout waits while its provider call is out; with two,
-    another event of the same checkout may lie in a partition of the other process, which does not wait.
+    another event of the same checkout may lie in a partition of the other process, which does not wait, and a
+    partition may move (`move`) from one to the other while a call is out.
     """
 
     again: float = 0.1
@@ -52,7 +51,9 @@ class Weather:
     lost_answer: float = 0.2
     crash: float = 0.1
     timer: float = 0.1
+    wish: float = 0.03
     expiry: float = 0.01
+    move: float = 0.05
     copies: int = 1
 
 
@@ -95,22 +96,18 @@ class Simulation:
             "checkout": checkout.DeadlinePassed,
             "warehouse": warehouse.ReservationExpired,
         }
-        owned = {
-            token: PaymentMethod(
-                payment_method_id=token, customer_id="b" if token == "strangers" else "a", token=f"tok_{token}"
-            )
-            for token in TOKENS
-        }
         self.shelves = Shelves(
             States(RESERVATIONS, {}),
             {sku: Stock(sku=sku, on_hand=units, reserved=0, committed=0) for sku, units in STOCK.items()},
         )
         self.worlds: dict[str, World] = {
             "checkout": Checkouts(States(CHECKOUTS, {})),
-            "payment": Wallets(States(PAYMENTS, {}), owned),
+            "payment": Wallets(States(PAYMENTS, {}), METHODS),
             "warehouse": self.shelves,
         }
         self.provider = Provider(may_capture=lambda key: self.said(key)[WarehouseConfirmed.TYPE] > 0)
+        self.wishes: list[CheckoutCancelRequested] = []
+        self.cancelled_first: set[str] = set()
         self.said_by_checkout: dict[str, Counter[str]] = {}
         self.requests: dict[str, CheckoutRequested] = {}
 
@@ -119,7 +116,7 @@ class Simulation:
         for number in range(checkouts):
             self._shop(f"c{number}")
         for _ in range(steps_limit):
-            if not self.on_the_way and not self.calls_out:
+            if not self.on_the_way and not self.calls_out and not self.wishes:
                 return
             self._step()
         raise AssertionError("the run does not end")
@@ -134,25 +131,15 @@ class Simulation:
         return stock
 
     def _shop(self, checkout_id: str) -> None:
-        rng = self.rng
-        units = {sku: rng.randint(1, 2) for sku in rng.sample(list(STOCK), rng.randint(1, 2))}
-        lines = tuple(Line(sku=sku, quantity=n, unit_price_minor=rng.randint(1, 9)) for sku, n in units.items())
-        (method,) = rng.choices(list(TOKENS), TOKENS.values())
-        total = sum(line.quantity * line.unit_price_minor for line in lines)
-        asked = CheckoutRequested(
-            checkout_id=checkout_id,
-            customer_id="a",
-            payment_method_id=method,
-            currency="EUR",
-            total_minor=total + (rng.random() < 0.05),
-            lines=lines,
-        )
+        asked = request(self.rng, checkout_id)
         self.requests[checkout_id] = asked
         self._publish(asked)
-        if rng.random() < 0.15:
+        if self.rng.random() < 0.15:
             self._publish(asked)
-        if rng.random() < 0.25:
-            self._publish(CheckoutCancelRequested(checkout_id=checkout_id))
+        if self.rng.random() < 0.05:
+            self._publish(replace(asked, payment_method_id="good", total_minor=asked.total_minor + 1))
+        if self.rng.random() < 0.3:
+            self.wishes.append(CheckoutCancelRequested(checkout_id=checkout_id))
 
     def _step(self) -> None:
         rng, weather = self.rng, self.weather
@@ -164,7 +151,11 @@ class Simulation:
         if self.ghosts and rng.random() < 0.2:
             self.provider.perform(self.ghosts.pop(rng.randrange(len(self.ghosts))))
         waiting = len(self.on_the_way)
-        chosen = rng.randrange(waiting + len(self.calls_out))
+        moves = waiting + len(self.calls_out)
+        if self.wishes and (not moves or rng.random() < weather.wish):
+            self._publish(self.wishes.pop(rng.randrange(len(self.wishes))))
+            return
+        chosen = rng.randrange(moves)
         if chosen < waiting:
             self._arrive(chosen)
         else:
@@ -189,13 +180,12 @@ class Simulation:
         self._decide(copy)
 
     def _waits(self, copy: Copy) -> bool:
-        """A checkout whose provider call is out waits; the event itself is never with two processes at once."""
+        """In one process, a checkout whose provider call is out waits."""
         if copy.consumer != "payment":
             return False
-        out = [held for held, _ in self.calls_out if held.event.checkout_id == copy.event.checkout_id]
-        if self.weather.copies == 1:
-            return bool(out)
-        return any(held.event.TYPE == copy.event.TYPE for held in out)
+        if self.weather.copies > 1:
+            return False
+        return any(held.event.checkout_id == copy.event.checkout_id for held, _ in self.calls_out)
 
     def _call(self, index: int) -> None:
         copy, call = self.calls_out[index]
@@ -206,6 +196,8 @@ class Simulation:
             self.on_the_way.append(copy)
             self._tell(f"crash: {type(call).__name__} of {copy.event.TYPE}")
             return
+        if self.weather.copies > 1 and self.rng.random() < self.weather.move:
+            self.on_the_way.append(copy)
         answer = self.provider.perform(call)
         if chance < self.weather.crash + self.weather.lost_answer:
             self._tell(f"lost: {answer}")
@@ -223,15 +215,29 @@ class Simulation:
             self.refusals.append(f"{copy.consumer} refuses {event.TYPE}: {decision.refusal}")
         elif decision.state is not None:
             world.keep(decision.state)
+            self._check_state(event, decision.state.status)
         state = decision.state.status if decision.state else None
         self._tell(f"{event.checkout_id} {copy.consumer} {event.TYPE} {answer or ''} -> {state} {decision.call or ''}")
         for said in decision.events:
             self._check_map(copy.consumer, event, said)
             self._publish(said)
         if decision.call is not None:
-            self.calls_out.append((copy, decision.call))
+            self.calls_out.append((copy, cast("Call", decision.call)))
         elif copy.number >= 0:
             self.inbox.add(known)
+
+    def _check_state(self, event: Event, status: str) -> None:
+        if status == "cancelled_first":
+            self.cancelled_first.add(event.checkout_id)
+        if status == "compensated":
+            said = self.said(event.checkout_id)
+            answers = said["warehouse.released released"] + said["warehouse.released nothing"]
+            assert answers, f"{event.checkout_id} is compensated, the warehouse has not answered"
+            assert said["payment.voided"] + said["payment.refunded"], "compensated, payment has not answered"
+        for stock in self.stock().values():
+            places = (stock.on_hand, stock.reserved, stock.committed)
+            assert min(places) >= 0, f"below zero: {stock}"
+            assert sum(places) == STOCK[stock.sku], f"not conserved: {stock}"
 
     def _check_map(self, consumer: str, heard: Event, said: Event) -> None:
         assert said.TYPE in reactions(consumer)[heard.TYPE], f"{consumer} answers {heard.TYPE} with {said.TYPE}"

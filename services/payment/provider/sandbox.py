@@ -122,8 +122,8 @@ def _done(call: Call, body: dict[str, Any]) -> Answer:
             until = datetime.fromisoformat(body["capture_before"])
             return Authorized(payment_id=body["payment_id"], capture_before=until)
         case Capture():
-            return Captured(amount_minor=int(body["amount_minor"]))
+            return Captured(amount_minor=int(body["captured_minor"]))
         case Void():
             return Voided()
         case Refund():
-            return Refunded(amount_minor=int(body["amount_minor"]))
+            return Refunded(amount_minor=int(body["refunded_minor"]))

@@ -1,0 +1,330 @@
+"""The whole system for tests: real processes on real servers, with databases, topics and a provider of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from compose import setting_up
+from compose.audit.reading import dump, ledger_entries
+from compose.audit.report import Report, audit
+from compose.fleet import Fleet
+from compose.publisher import Shop
+from compose.setting_up import CUSTOMERS
+from compose.settings import Servers
+from schemas.choreography import SERVICES, dead_letter_topic, topics
+from schemas.codec import Codec
+from schemas.events import CheckoutRequested, Event, Line
+from services.shell.delivery import read
+from tests.servers import TestServers
+
+LIMIT_S = 60.0
+_ADMIN_S = 30.0
+
+
+def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
+    """The condition's first true value. Fails naming `what` when there is none within the limit."""
+    until = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {limit_s:.0f} s for {what}")
+        time.sleep(0.03)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter as it lies on its topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+    @staticmethod
+    def of(message: Message) -> "Letter":
+        """A letter from a Kafka message; its header names are unique."""
+        pairs = message.headers() or []
+        assert isinstance(pairs, list)
+        headers = {name: value if isinstance(value, bytes) else b"" for name, value in pairs}
+        assert len(headers) == len(pairs), "a header stands twice"
+        return Letter(_raw(message.key()), _raw(message.value()), headers)
+
+
+def _raw(value: Any) -> bytes | None:
+    assert value is None or isinstance(value, bytes)
+    return value
+
+
+class System:
+    """Databases, topics, provider and, unless `services` says otherwise, one process of every service.
+
+    settings: environment variables for the services, such as CHECKOUT_DEADLINE_S.
+    """
+
+    def __init__(
+        self,
+        servers: TestServers,
+        folder: Path,
+        services: Sequence[str] = SERVICES,
+        *,
+        partitions: int = 3,
+        **settings: str,
+    ) -> None:
+        self.name = f"t{uuid4().hex[:10]}"
+        self.folder = folder / self.name
+        self.folder.mkdir(parents=True)
+        self._servers = servers
+        self._provider_port = free_port()
+        self._provider: subprocess.Popen[bytes] | None = None
+        self._engines: dict[str, Engine] = {}
+        self.env = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
+            "SCHEMA_REGISTRY_URL": servers.registry,
+            "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{self._provider_port}",
+            "TOPIC_PREFIX": f"{self.name}.",
+            "TOPIC_PARTITIONS": str(partitions),
+            "TIMER_INTERVAL_S": "0.2",
+            **{f"{s.upper()}_DATABASE_URL": self._database_url(s) for s in SERVICES},
+            **{f"{s.upper()}_METRICS_PORT": str(free_port()) for s in SERVICES},
+            **settings,
+        }
+        known: dict[str, Any] = {n: self.env[n.upper()] for n in Servers.model_fields if n.upper() in self.env}
+        self.servers = Servers(**known)
+        self.fleet = Fleet(self.env, self.folder, services)
+
+    def __enter__(self) -> Self:
+        """Set up and start; ready when it returns."""
+        self._create_databases()
+        self.start_provider()
+        setting_up.set_up(self.servers, lambda _: None)
+        self.shop = Shop(self.servers)
+        self.codec = Codec(self.env["SCHEMA_REGISTRY_URL"], self.env["TOPIC_PREFIX"])
+        self.fleet.start()
+        wait_for(self.fleet.ready, "the services to be ready")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything and drop what was made."""
+        self.fleet.stop()
+        self.stop_provider()
+        self.shop.close()
+        self.codec.close()
+        for engine in self._engines.values():
+            engine.dispose()
+        self._drop()
+
+    # --- publishing -----------------------------------------------------------------------------------------
+
+    def request(
+        self, checkout_id: str = "", *, method: str = "ok", sku: str = "sku-1", **fields: Any
+    ) -> CheckoutRequested:
+        """A sound request of customer-1, two units at 1,250, unless told otherwise."""
+        lines = (Line(sku=sku, quantity=2, unit_price_minor=1250),)
+        values: dict[str, Any] = {
+            "checkout_id": checkout_id or f"c-{uuid4().hex[:12]}",
+            "customer_id": CUSTOMERS[0],
+            "payment_method_id": f"{CUSTOMERS[0]}:{method}",
+            "currency": "EUR",
+            "total_minor": 2500,
+            "lines": lines,
+        }
+        return CheckoutRequested(**values | fields)
+
+    def publish(self, *events: Event) -> None:
+        """Publish events as whoever says them; returns when the broker has them."""
+        for event in events:
+            self.shop.publish(event)
+        self.shop.flush()
+
+    # --- looking --------------------------------------------------------------------------------------------
+
+    def engine(self, service: str) -> Engine:
+        """A service's database."""
+        if service not in self._engines:
+            self._engines[service] = create_engine(self.servers.database_url(service))
+        return self._engines[service]
+
+    def rows(self, service: str, sql: str, **values: Any) -> list[Any]:
+        """What a query answers, from a service's database."""
+        with self.engine(service).begin() as db:
+            return list(db.execute(text(sql), values).all())
+
+    def execute(self, service: str, sql: str, **values: Any) -> None:
+        """Change a service's database by hand."""
+        with self.engine(service).begin() as db:
+            db.execute(text(sql), values)
+
+    def status(self, service: str, checkout_id: str) -> str | None:
+        """A checkout's status as `service` has it; None when it doesn't know it."""
+        table = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}[service]
+        found = self.rows(service, f"SELECT status FROM {table} WHERE checkout_id = :id", id=checkout_id)
+        return found[0].status if found else None
+
+    def await_status(self, service: str, checkout_id: str, *wanted: str) -> str:
+        """Wait until a checkout has one of these statuses; which."""
+
+        def reached() -> str | None:
+            status = self.status(service, checkout_id)
+            return status if status in wanted else None
+
+        return str(wait_for(reached, f"{checkout_id} to be {' or '.join(wanted)} at {service}"))
+
+    def trail(self, service: str, checkout_id: str) -> list[str]:
+        """The states that a checkout has gone through at `service`."""
+        sql = "SELECT to_state FROM audit_trail WHERE checkout_id = :id ORDER BY seq"
+        return [row.to_state for row in self.rows(service, sql, id=checkout_id)]
+
+    def at_rest(self) -> bool:
+        """Whether every checkout has ended and everybody has let go, and every outbox is empty."""
+        moving = (
+            "SELECT 1 FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending')"
+            " OR (status = 'failed' AND accepted) LIMIT 1"
+        )
+        waiting = any(self.rows(service, "SELECT 1 FROM outbox LIMIT 1") for service in SERVICES)
+        return not waiting and not self.rows("checkout", moving)
+
+    def await_rest(self, checkouts: Iterable[str] = (), limit_s: float = LIMIT_S) -> None:
+        """Wait until these checkouts are known and nothing moves any more."""
+        wanted = set(checkouts)
+
+        def done() -> bool:
+            known = {row.checkout_id for row in self.rows("checkout", "SELECT checkout_id FROM checkouts")}
+            return wanted <= known and self.at_rest()
+
+        wait_for(done, "every checkout to come to rest", limit_s)
+
+    def messages(self, *names: str) -> list[Message]:
+        """Every message on these topics (all event topics when none is named)."""
+        return list(dump(self.servers, list(names) or topics()))
+
+    def events(self, checkout_id: str) -> list[tuple[str, Event]]:
+        """(type, event) of one checkout on the topics, in the order of their times."""
+        found = [
+            read(m, self.codec, self.servers.topic_prefix) for m in self.messages() if m.key() == checkout_id.encode()
+        ]
+        return [(d.event.TYPE, d.event) for d in sorted(found, key=lambda d: d.occurred_at) if d.event is not None]
+
+    def letters(self, service: str) -> list[Message]:
+        """The dead letters of a service."""
+        return self.messages(dead_letter_topic(service))
+
+    def await_letters(self, service: str, key: str, count: int) -> list["Letter"]:
+        """Wait until a service has `count` dead letters with this key; those."""
+
+        def found() -> list[Letter] | None:
+            letters = [Letter.of(m) for m in self.letters(service) if m.key() == key.encode()]
+            return letters if len(letters) >= count else None
+
+        return list(wait_for(found, f"{count} dead letters of {service} with key {key}"))
+
+    def ledger(self, checkout_id: str) -> list[str]:
+        """What the provider did for a checkout, by its own journal."""
+        entries = ledger_entries(self.env["PAYMENT_PROVIDER_URL"])
+        return [entry["kind"] for entry in entries if entry["checkout_id"] == checkout_id]
+
+    def audit(self) -> Report:
+        """The invariants, held against everything."""
+        return audit(self.servers)
+
+    def assert_clean(self) -> None:
+        """Nothing under way, no invariant broken."""
+        report = self.audit()
+        assert not report.breaches, report.breaches
+        assert report.under_way == 0
+
+    # --- faults ---------------------------------------------------------------------------------------------
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Switch the provider's faults; none: all off."""
+        method, data = ("PUT", json.dumps(rules).encode()) if rules else ("DELETE", None)
+        request = Request(
+            f"{self.env['PAYMENT_PROVIDER_URL']}/v1/faults", data, {"Content-Type": "application/json"}, method=method
+        )
+        with urlopen(request, timeout=10) as response:
+            assert response.status < 300
+
+    def start_provider(self) -> None:
+        """Start the sandbox provider with the ledger that it had."""
+        log = (self.folder / "provider.log").open("ab")
+        with log:
+            self._provider = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "compose.sandbox", "--port", str(self._provider_port)),
+                    *("--ledger", str(self.folder / "ledger.sqlite")),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        wait_for(self._provider_answers, "the provider to listen")
+
+    def stop_provider(self, number: int = signal.SIGTERM) -> None:
+        """Stop it, by any signal."""
+        if self._provider is not None:
+            self._provider.send_signal(number)
+            self._provider.wait(20)
+            self._provider = None
+
+    def crashing(self, service: str, point: str, times: int = 1) -> subprocess.Popen[bytes]:
+        """A process of `service` that kills itself when it passes `point` for the n-th time."""
+        with (self.folder / f"{service}.crash.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.crashing", service, point, str(times)],
+                env=self.env | {f"{service.upper()}_METRICS_PORT": "0"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _provider_answers(self) -> bool:
+        try:
+            with urlopen(f"{self.env['PAYMENT_PROVIDER_URL']}/healthz", timeout=1) as response:
+                return bool(response.status == 200)
+        except (URLError, OSError):
+            return False
+
+    # --- making and dropping --------------------------------------------------------------------------------
+
+    def _database_url(self, service: str) -> str:
+        url = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
+        return url.render_as_string(hide_password=False)
+
+    def _admin(self, statement: str) -> None:
+        engine = create_engine(self._servers.postgres_admin, isolation_level="AUTOCOMMIT")
+        with engine.connect() as db:
+            db.execute(text(statement))
+        engine.dispose()
+
+    def _create_databases(self) -> None:
+        for service in SERVICES:
+            self._admin(f"CREATE DATABASE {self.name}_{service}")
+
+    def _drop(self) -> None:
+        for service in SERVICES:
+            self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
+        admin = AdminClient({"bootstrap.servers": self._servers.kafka})
+        mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
+        for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
+            future.result(timeout=_ADMIN_S)
