@@ -23,6 +23,11 @@ from outbox.wake import CHANNEL, Wake
 Probe = Callable[[str], None]
 """Called with the name of each point where a crash is interesting; fault tests pass one that kills the process."""
 
+
+def no_probe(_point: str) -> None:
+    """Outside of fault tests nothing happens at a probe's points."""
+
+
 _BATCH: Final = 1000
 _BATCH_MAX: Final = 20_000
 _BLOCKED_S: Final = 30.0
@@ -78,7 +83,7 @@ class Relay:
         make_producer: Callable[[], Producer],
         wake: Wake,
         *,
-        probe: Probe = lambda _: None,
+        probe: Probe = no_probe,
         on_published: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -16,7 +16,7 @@ import outbox
 from dlq.letter import Disposition
 from outbox import inbox
 from outbox.inbox import HandledElsewhereError
-from outbox.relay import Probe
+from outbox.relay import Probe, no_probe
 from schemas.codec import RegistryUnavailableError
 from services.shell import trail
 from services.shell.delivery import Delivery
@@ -50,7 +50,7 @@ class Batch:
         engine: Engine,
         scribe: Scribe,
         clock: Callable[[], datetime],
-        probe: Probe = lambda _: None,
+        probe: Probe = no_probe,
     ) -> None:
         self._service = service
         self._engine = engine

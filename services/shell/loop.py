@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from outbox import inbox
+from outbox.relay import Probe, no_probe
 from outbox.wake import Wake
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.batch import Batch, DatabaseUnavailableError
@@ -46,6 +47,7 @@ class Parts:
     calls: Calls | None
     clock: Callable[[], datetime]
     metrics: Metrics
+    probe: Probe = no_probe
 
 
 class Loop:
@@ -61,6 +63,7 @@ class Loop:
         self._service, self._settings = service, settings
         self._codec, self._engine, self._batch, self._wake = parts.codec, parts.engine, parts.batch, parts.wake
         self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
+        self._probe = parts.probe
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
         self._unread: list[Message] = []
@@ -135,6 +138,7 @@ class Loop:
         for delivery in answered:
             self._out -= 1
             self._lanes.release(delivery)
+            self._probe("answered")
 
     def _due(self) -> None:
         """Timers whose time has come, as deliveries of the service to itself."""

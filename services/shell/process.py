@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import Producer
 from sqlalchemy import Engine, create_engine
 
-from outbox.relay import Probe, Relay, producer_config
+from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.wake import Wake
 from schemas.choreography import check_map
 from schemas.codec import Codec, RegistryUnavailableError
@@ -59,7 +59,7 @@ def run(
     settings: Settings,
     *,
     release: Callable[[], Awaitable[None]] = _nothing,
-    probe: Probe = lambda _: None,
+    probe: Probe = no_probe,
 ) -> None:
     """Run `service` until SIGTERM or SIGINT, then stop gracefully.
 
@@ -115,7 +115,7 @@ class _Process:
         self._loop = Loop(
             service,
             settings,
-            Parts(codec, engine, batch, self._wake, self._calls, _now, self._metrics),
+            Parts(codec, engine, batch, self._wake, self._calls, _now, self._metrics, probe),
             lambda revoked: Intake(
                 consumer_config(settings.kafka_bootstrap_servers, group),
                 [settings.topic_prefix + topic for topic in service.topics()],

@@ -25,7 +25,8 @@ TOO_LONG: Final = "x" * 65
 def request(*lines: Line, **changes: Any) -> CheckoutRequested:
     """A request whose total fits its lines unless `changes` says otherwise."""
     total = sum(line.quantity * line.unit_price_minor for line in lines)
-    return replace(a.REQUESTED, **({"lines": lines, "total_minor": total} | changes))
+    whole: dict[str, Any] = {"lines": lines, "total_minor": total}
+    return replace(a.REQUESTED, **(whole | changes))
 
 
 def line(quantity: int = 1, price: int = 100, sku: str = "cup") -> Line:
@@ -119,7 +120,6 @@ IDS: Final = {
     "12 digits": ("424242424242", False),
     "20 digits": ("42424242424242424242", False),
     "a card number in groups": ("4242 4242 4242 4242", True),
-    "a card number with dashes": ("4242-4242-4242-4242", True),
 }
 
 
@@ -212,6 +212,6 @@ ANY_LONG: Final = st.integers(-INT64 - 1, INT64)
 def test_whatever_is_asked_gets_an_answer_that_can_be_stored(asked: CheckoutRequested) -> None:
     decision = handlers(timedelta(minutes=15))[asked.TYPE](None, asked, a.AT)
     assert len(decision.events) == 1
-    kept = (decision.state.customer_id, decision.state.currency, decision.state.detail)
-    assert all("\0" not in text and text.isascii() for text in kept)
-    assert all(-INT64 - 1 <= number <= INT64 for number in (decision.state.total_minor,))
+    state: Any = decision.state
+    assert all("\0" not in text and text.isascii() for text in (state.customer_id, state.currency, state.detail))
+    assert -INT64 - 1 <= state.total_minor <= INT64

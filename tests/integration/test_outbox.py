@@ -1,0 +1,643 @@
+"""The outbox and inbox as a library: for a service that isn't ours, with its own tables, topic and relay."""
+
+import math
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.cimpl import NewTopic
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from uuid_utils.compat import uuid7
+
+import outbox
+from outbox import inbox
+from outbox import relay as relay_module
+from outbox.add import SHARDS
+from outbox.inbox import HandledElsewhereError, Seen
+from outbox.relay import Relay, producer_config
+from outbox.shards import _PRESENCE_LOCK, _SHARD_LOCK
+from outbox.wake import notify
+from tests.servers import TestServers
+from tests.system import wait_for
+
+TODAY: Final = date(2026, 3, 1)
+_ADMIN_S: Final = 30.0
+
+
+class Base(DeclarativeBase):
+    """The other service's tables."""
+
+
+class Order(Base):
+    """The caller's own row."""
+
+    __tablename__ = "orders"
+
+    order_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+# --- a database, a topic and relays of its own -----------------------------------------------------------------
+
+
+@contextmanager
+def database(servers: TestServers) -> Iterator[str]:
+    """The URL of a new database with the library's tables and the caller's."""
+    name = f"other_{uuid4().hex[:10]}"
+    admin = create_engine(servers.postgres_admin, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.execute(text(f"CREATE DATABASE {name}"))
+    url = make_url(servers.postgres_admin).set(database=name).render_as_string(hide_password=False)
+    engine = create_engine(url)
+    with engine.begin() as db:
+        outbox.create_tables(db)
+        Base.metadata.create_all(db)
+    engine.dispose()
+    yield url
+    with admin.connect() as db:
+        db.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@contextmanager
+def engine_of(url: str) -> Iterator[Engine]:
+    """An engine whose connections are gone afterwards, as when its process ends."""
+    engine = create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def url(servers: TestServers) -> Iterator[str]:
+    with database(servers) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engine(url: str) -> Iterator[Engine]:
+    with engine_of(url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def own_engine(servers: TestServers) -> Iterator[Engine]:
+    """An engine on a database that no other test sees."""
+    with database(servers) as url, engine_of(url) as engine:
+        yield engine
+
+
+class Topic:
+    """A topic of the test's own, and all that was ever published on it."""
+
+    def __init__(self, servers: TestServers, **config: str) -> None:
+        self.name = f"other.{uuid4().hex[:10]}"
+        self._config = config
+        self._seen: list[Message] = []
+        self._admin = AdminClient({"bootstrap.servers": servers.kafka})
+        self._consumer = Consumer(
+            {"bootstrap.servers": servers.kafka, "group.id": self.name, "enable.auto.commit": False}
+        )
+
+    def create(self, partitions: int = 3) -> None:
+        """Make it."""
+        topic = NewTopic(self.name, num_partitions=partitions, replication_factor=1, config=self._config)
+        self._admin.create_topics([topic])[self.name].result(timeout=_ADMIN_S)
+        self._consumer.assign([TopicPartition(self.name, n, OFFSET_BEGINNING) for n in range(partitions)])
+
+    def set(self, name: str, value: str) -> None:
+        """Change one of its settings."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
+        self._admin.incremental_alter_configs([resource])[resource].result(timeout=_ADMIN_S)
+
+    def of(self, *keys: str) -> list[Message]:
+        """The messages with one of these keys that have come until now, in their order."""
+        self._seen += [message for message in self._consumer.consume(5000, 0.02) if message.error() is None]
+        wanted = {key.encode() for key in keys}
+        return [message for message in self._seen if message.key() in wanted]
+
+    def all(self) -> list[Message]:
+        """Every message that has come until now."""
+        self.of()
+        return self._seen
+
+    def await_of(self, count: int, *keys: str, limit_s: float = 30.0) -> list[Message]:
+        """Wait for `count` messages with these keys."""
+        found = wait_for(
+            lambda: messages if len(messages := self.of(*keys)) >= count else None,
+            f"{count} messages of {', '.join(keys[:3])}",
+            limit_s,
+        )
+        assert len(found) == count
+        return list(found)
+
+    def close(self) -> None:
+        """Drop it."""
+        self._consumer.close()
+        if self.name in self._admin.list_topics(timeout=_ADMIN_S).topics:
+            self._admin.delete_topics([self.name])[self.name].result(timeout=_ADMIN_S)
+
+
+@pytest.fixture(scope="module")
+def topic(servers: TestServers) -> Iterator[Topic]:
+    topic = Topic(servers)
+    topic.create()
+    yield topic
+    topic.close()
+
+
+@dataclass
+class Running:
+    """A relay in a thread of its own, on connections of its own."""
+
+    relay: Relay
+    wake: outbox.Wake
+    thread: threading.Thread
+    engine: Engine
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """As when its process ends."""
+        if not self.stopped:
+            self.stopped = True
+            self.relay.stop()
+            self.thread.join(30)
+            assert not self.thread.is_alive()
+            self.wake.close()
+            self.engine.dispose()
+
+
+def start_relay(url: str, servers: TestServers) -> Running:
+    engine, wake = create_engine(url), outbox.Wake()
+    relay = Relay(engine, lambda: Producer(producer_config(servers.kafka)), wake)
+    thread = threading.Thread(target=relay.run, name="relay")
+    thread.start()
+    running = Running(relay, wake, thread, engine)
+    wait_for(lambda: relay.connected, "the relay to be connected")
+    return running
+
+
+@contextmanager
+def relays(url: str, servers: TestServers, count: int = 1) -> Iterator[list[Running]]:
+    """As many relays as there are copies of the other service."""
+    with ExitStack() as stack:
+        started = []
+        for _ in range(count):
+            started.append(start_relay(url, servers))
+            stack.callback(started[-1].stop)
+        yield started
+
+
+@pytest.fixture
+def relay(url: str, servers: TestServers) -> Iterator[Running]:
+    with relays(url, servers) as [running]:
+        yield running
+
+
+def key() -> str:
+    return f"o-{uuid4().hex[:12]}"
+
+
+def commit(engine: Engine, *records: outbox.Record) -> None:
+    with engine.begin() as db:
+        outbox.add(db, *records)
+
+
+def waiting(engine: Engine, *keys: str) -> int:
+    """How many rows of these keys are not published yet."""
+    with engine.connect() as db:
+        sql = text("SELECT count(*) FROM outbox WHERE aggregateid = ANY(:keys)")
+        return int(db.execute(sql, {"keys": list(keys)}).scalar_one())
+
+
+def values(messages: list[Message]) -> list[Any]:
+    return [message.value() for message in messages]
+
+
+# --- the caller's transaction ------------------------------------------------------------------------------------
+
+
+def test_a_commit_publishes_the_record_once_and_keeps_the_callers_row(
+    engine: Engine, topic: Topic, relay: Running
+) -> None:
+    order_id = key()
+    with Session(engine) as session, session.begin():
+        session.add(Order(order_id=order_id))
+        outbox.add(session, outbox.Record(topic.name, order_id, b"placed"))
+    assert values(topic.await_of(1, order_id)) == [b"placed"]
+    wait_for(lambda: waiting(engine, order_id) == 0, "the row to be deleted")
+    with Session(engine) as session:
+        assert session.get(Order, order_id) is not None
+    marker = key()
+    commit(engine, outbox.Record(topic.name, marker, b""))
+    topic.await_of(1, marker)
+    assert len(topic.of(order_id)) == 1
+
+
+def test_a_rollback_publishes_nothing(engine: Engine, topic: Topic, relay: Running) -> None:
+    order_id, marker = key(), key()
+    with Session(engine) as session:
+        session.add(Order(order_id=order_id))
+        outbox.add(session, outbox.Record(topic.name, order_id, b"placed"))
+        session.flush()
+        session.rollback()
+    commit(engine, outbox.Record(topic.name, marker, b""))
+    topic.await_of(1, marker)
+    assert topic.of(order_id) == []
+    with Session(engine) as session:
+        assert session.get(Order, order_id) is None
+
+
+def test_nothing_to_add_is_no_statement_and_no_error(engine: Engine) -> None:
+    with engine.begin() as db:
+        outbox.add(db)
+
+
+BYTES: Final = bytes(range(256))
+
+INTACT: Final[dict[str, tuple[bytes | None, list[tuple[str, bytes | None]]]]] = {
+    "an empty payload": (b"", []),
+    "a tombstone": (None, []),
+    "a binary payload": (BYTES, []),
+    "a text header": (b"x", [("name", b"value"), ("leer", b""), ("umlaut", "größer".encode())]),
+    "a binary header": (b"x", [("raw", BYTES), ("latin", b"\xe9")]),
+    "a header with a NUL": (b"x", [("nul", b"a\x00b")]),
+    "a header without a value": (b"x", [("none", None)]),
+    "a header that looks like our own JSON": (b"x", [("json", b'{"base64": "eA=="}'), ("null", b"null")]),
+    "a header that stands twice": (b"x", [("twice", b"1"), ("once", b"2"), ("twice", b"3")]),
+}
+
+
+@pytest.mark.parametrize(("payload", "headers"), INTACT.values(), ids=INTACT.keys())
+def test_payload_and_headers_arrive_byte_for_byte(
+    engine: Engine, topic: Topic, relay: Running, payload: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    name = key()
+    commit(engine, outbox.Record(topic.name, name, payload, headers=headers))
+    relay.wake.set()
+    [message] = topic.await_of(1, name)
+    assert message.value() == payload
+    assert (message.headers() or []) == headers
+
+
+def by_header(topic: Topic, mark: bytes) -> Message | None:
+    return next((m for m in topic.all() if m.headers() == [("mark", mark)]), None)
+
+
+@pytest.mark.parametrize("raw_key", [None, BYTES, b"other"], ids=["none", "binary", "another"])
+def test_the_kafka_key_may_differ_from_the_ordering_key(
+    engine: Engine, topic: Topic, relay: Running, raw_key: bytes | None
+) -> None:
+    name = key()
+    commit(engine, outbox.Record(topic.name, name, b"x", headers=[("mark", name.encode())], raw_key=raw_key))
+    message = wait_for(lambda: by_header(topic, name.encode()), "the message")
+    assert message.key() == raw_key
+
+
+def test_a_key_is_text_of_any_language(engine: Engine, topic: Topic, relay: Running) -> None:
+    name = f"{key()}-größe-漢字"
+    commit(engine, outbox.Record(topic.name, name, b"x"))
+    assert values(topic.await_of(1, name)) == [b"x"]
+
+
+def test_the_table_has_the_columns_that_debeziums_router_reads(engine: Engine) -> None:
+    sql = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'outbox'"
+    with engine.connect() as db:
+        columns = {row.column_name: row.data_type for row in db.execute(text(sql))}
+    wanted = {"id": "uuid", "aggregatetype": "text", "aggregateid": "text", "type": "text", "payload": "bytea"}
+    assert wanted.items() <= columns.items()
+
+
+def test_creating_the_tables_again_keeps_what_is_in_them(own_engine: Engine) -> None:
+    with own_engine.begin() as db:
+        outbox.add(db, outbox.Record("t", "k", b"x"))
+        outbox.create_tables(db)
+    assert waiting(own_engine, "k") == 1
+
+
+# --- order and shares --------------------------------------------------------------------------------------------
+
+KEYS: Final = 200
+ROWS: Final = 15
+
+
+def write(engine: Engine, topic: Topic, keys: list[str], numbers: range) -> None:
+    """One row of each key per transaction."""
+    for number in numbers:
+        commit(engine, *(outbox.Record(topic.name, name, str(number).encode()) for name in keys))
+
+
+def owners(engine: Engine) -> list[int]:
+    """How many shards each relay holds."""
+    sql = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :shards AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid"
+    )
+    with engine.connect() as db:
+        return list(db.execute(sql, {"shards": _SHARD_LOCK}).scalars())
+
+
+def assert_in_order(topic: Topic, keys: list[str], rows: int) -> None:
+    by_key: dict[Any, list[Any]] = {}
+    for message in topic.await_of(len(keys) * rows, *keys):
+        by_key.setdefault(message.key(), []).append(message.value())
+    assert by_key == {name.encode(): [str(n).encode() for n in range(rows)] for name in keys}
+
+
+def test_two_relays_share_the_keys_and_each_keys_rows_stay_in_order(
+    url: str, engine: Engine, topic: Topic, servers: TestServers
+) -> None:
+    keys = [key() for _ in range(KEYS)]
+    with relays(url, servers, 2), ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write, engine, topic, keys, range(ROWS))
+        wait_for(lambda: owners(engine) == [SHARDS // 2] * 2, "each relay to own half of the shards")
+        written.result()
+        assert_in_order(topic, keys, ROWS)
+    assert waiting(engine, *keys) == 0
+
+
+def test_when_a_relay_ends_the_other_takes_over_in_order(
+    url: str, engine: Engine, topic: Topic, servers: TestServers
+) -> None:
+    keys = [key() for _ in range(KEYS)]
+    with relays(url, servers, 2) as [first, _second], ThreadPoolExecutor(1) as writer:
+        wait_for(lambda: owners(engine) == [SHARDS // 2] * 2, "each relay to own half of the shards")
+        written = writer.submit(write, engine, topic, keys, range(ROWS))
+        first.stop()
+        wait_for(lambda: owners(engine) == [SHARDS], "the other relay to own every shard")
+        written.result()
+        assert_in_order(topic, keys, ROWS)
+
+
+def test_three_relays_leave_no_shard_alone(url: str, engine: Engine, servers: TestServers) -> None:
+    with relays(url, servers, 3):
+        wait_for(lambda: sum(found := owners(engine)) == SHARDS and len(found) == 3, "three relays to share")
+        assert max(owners(engine)) <= math.ceil(SHARDS / 3)
+
+
+def test_a_transaction_that_commits_late_is_not_skipped(engine: Engine, topic: Topic, relay: Running) -> None:
+    early, late = key(), key()
+    with engine.connect() as slow, slow.begin() as transaction:
+        outbox.add(slow, outbox.Record(topic.name, late, b"late"))
+        commit(engine, outbox.Record(topic.name, early, b"early"))
+        topic.await_of(1, early)
+        assert topic.of(late) == []
+        transaction.commit()
+    assert values(topic.await_of(1, late)) == [b"late"]
+
+
+# --- a broker that refuses, a connection that is cut ----------------------------------------------------------------
+
+
+def test_a_row_that_the_broker_refuses_blocks_its_key_and_goes_out_when_the_cause_is_gone(
+    engine: Engine, topic: Topic, relay: Running, servers: TestServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_BLOCKED_S", 0.5)
+    narrow = Topic(servers, **{"max.message.bytes": "20000"})
+    narrow.create()
+    big, refused, other = secrets.token_bytes(50_000), key(), key()
+    commit(engine, outbox.Record(narrow.name, refused, big), outbox.Record(topic.name, refused, b"behind it"))
+    write(engine, topic, [other], range(10))
+    assert_in_order(topic, [other], 10)
+    assert waiting(engine, refused) == 2
+    assert topic.of(refused) == []
+    narrow.set("max.message.bytes", "200000")
+    assert values(narrow.await_of(1, refused)) == [big]
+    assert values(topic.await_of(1, refused)) == [b"behind it"]
+    narrow.close()
+
+
+def cut_relays(engine: Engine) -> int:
+    """Cut the connections of every relay; how many there were."""
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :presence"
+    with engine.connect() as db:
+        return len(db.execute(text(sql), {"presence": _PRESENCE_LOCK}).all())
+
+
+def test_a_relay_whose_connection_is_cut_goes_on(engine: Engine, topic: Topic, relay: Running) -> None:
+    for _ in range(3):
+        name = key()
+        assert wait_for(lambda: cut_relays(engine), "a relay to be connected") == 1
+        commit(engine, outbox.Record(topic.name, name, b"x"))
+        assert values(topic.await_of(1, name)) == [b"x"]
+        assert relay.thread.is_alive()
+
+
+def test_a_connection_that_is_cut_under_load_loses_nothing_and_keeps_the_order(
+    engine: Engine, topic: Topic, relay: Running
+) -> None:
+    keys = [key() for _ in range(KEYS)]
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write, engine, topic, keys, range(ROWS))
+        wait_for(lambda: topic.of(*keys), "the first messages")
+        cut_relays(engine)
+        written.result()
+    wait_for(lambda: waiting(engine, *keys) == 0, "every row to be published")
+    wanted = [str(number).encode() for number in range(ROWS)]
+    for name in keys:
+        wait_for(lambda name=name: len(topic.of(name)) >= ROWS, f"the messages of {name}")
+        # what was published and not yet deleted comes again, which inboxes drop
+        assert list(dict.fromkeys(values(topic.of(name)))) == wanted
+
+
+# --- being woken ---------------------------------------------------------------------------------------------------
+
+_OTHER_PROCESS: Final = """
+import sys
+from sqlalchemy import create_engine
+import outbox
+from outbox.wake import notify
+url, topic, key = sys.argv[1:]
+with create_engine(url).begin() as db:
+    outbox.add(db, outbox.Record(topic, key, b"x"))
+    notify(db)
+"""
+
+
+@pytest.fixture
+def sleepy(url: str, servers: TestServers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A relay that polls so seldom that only being woken explains what it publishes."""
+    with relays(url, servers) as [running]:
+        monkeypatch.setattr(relay_module, "_POLL_S", 300.0)
+        running.wake.set()
+        yield running
+
+
+def test_notify_from_another_process_wakes_the_relay(
+    url: str, engine: Engine, topic: Topic, sleepy: Running
+) -> None:
+    name = key()
+    subprocess.run([sys.executable, "-c", _OTHER_PROCESS, url, topic.name, name], check=True, timeout=30)
+    assert values(topic.await_of(1, name, limit_s=5)) == [b"x"]
+
+
+def test_a_commit_in_the_same_process_wakes_it_by_the_flag(engine: Engine, topic: Topic, sleepy: Running) -> None:
+    began = time.monotonic()
+    for _ in range(20):
+        name = key()
+        commit(engine, outbox.Record(topic.name, name, b"x"))
+        sleepy.wake.set()
+        topic.await_of(1, name, limit_s=5)
+    assert time.monotonic() - began < 20
+
+
+def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(
+    engine: Engine, topic: Topic, sleepy: Running
+) -> None:
+    name, marker = key(), key()
+    with engine.connect() as db:
+        outbox.add(db, outbox.Record(topic.name, name, b"x"))
+        notify(db)
+        db.rollback()
+    with engine.begin() as db:
+        outbox.add(db, outbox.Record(topic.name, marker, b"x"))
+        notify(db)
+    topic.await_of(1, marker, limit_s=5)
+    assert topic.of(name) == []
+
+
+# --- the inbox -----------------------------------------------------------------------------------------------------
+
+
+def event(day: date = TODAY) -> Seen:
+    return Seen(uuid7(), day)
+
+
+def handle(engine: Engine, consumer: str, *events: Seen) -> None:
+    with engine.begin() as db:
+        inbox.add(db, consumer, events)
+
+
+def known(engine: Engine, consumer: str, *events: Seen) -> set[UUID]:
+    with engine.connect() as db:
+        return inbox.seen(db, consumer, events)
+
+
+def test_what_a_consumer_handled_is_seen_by_it_and_by_no_other(engine: Engine) -> None:
+    mine, fresh = event(), event()
+    handle(engine, "a", mine)
+    assert known(engine, "a", mine, fresh) == {mine.event_id}
+    assert known(engine, "b", mine, fresh) == set()
+    assert known(engine, "a") == set()
+
+
+def test_what_was_rolled_back_was_not_handled(engine: Engine) -> None:
+    mine = event()
+    with engine.connect() as db:
+        inbox.add(db, "a", [mine])
+        db.rollback()
+    assert known(engine, "a", mine) == set()
+
+
+def test_the_second_of_two_that_handle_the_same_event_is_told(engine: Engine) -> None:
+    mine = event()
+    handle(engine, "a", mine)
+    with pytest.raises(HandledElsewhereError, match="another process"):
+        handle(engine, "a", event(), mine)
+    handle(engine, "b", mine)
+
+
+def lock_is_waited_for(engine: Engine) -> bool:
+    sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as db:
+        return bool(db.execute(text(sql)).all())
+
+
+def race(engine: Engine, end: Callable[[Connection], None]) -> "Future[None]":
+    """Two transactions handle the same event; the first one ends by `end` while the second waits for it."""
+    mine = event()
+    with engine.connect() as first, ThreadPoolExecutor(1) as other:
+        inbox.add(first, "a", [mine])
+        second = other.submit(handle, engine, "a", mine)
+        wait_for(lambda: lock_is_waited_for(engine), "the second to wait")
+        end(first)
+    assert known(engine, "a", mine) == {mine.event_id}
+    return second
+
+
+def test_of_two_at_the_same_time_the_one_that_commits_later_is_told(own_engine: Engine) -> None:
+    second = race(own_engine, Connection.commit)
+    assert isinstance(second.exception(), HandledElsewhereError)
+
+
+def test_of_two_at_the_same_time_the_second_goes_on_when_the_first_gives_up(own_engine: Engine) -> None:
+    assert race(own_engine, Connection.rollback).exception() is None
+
+
+def partitions(engine: Engine) -> set[str]:
+    sql = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'inbox'::regclass"
+    with engine.connect() as db:
+        return set(db.execute(text(sql)).scalars()) - {"inbox_other_days"}
+
+
+def rows_of(engine: Engine, table: str) -> int:
+    with engine.connect() as db:
+        return int(db.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+def maintain(engine: Engine, today: date) -> None:
+    with engine.begin() as db:
+        inbox.maintain(db, today)
+
+
+def names(first: int, last: int) -> set[str]:
+    return {f"inbox_{TODAY + timedelta(days=n):%Y%m%d}" for n in range(first, last + 1)}
+
+
+def test_maintenance_makes_the_coming_days_and_drops_the_old_ones(own_engine: Engine) -> None:
+    maintain(own_engine, TODAY)
+    assert partitions(own_engine) == names(-1, inbox.AHEAD_DAYS)
+    first, last = event(TODAY), event(TODAY + timedelta(days=1))
+    handle(own_engine, "a", first, last)
+    later = TODAY + timedelta(days=inbox.KEEP_DAYS + 1)
+    maintain(own_engine, later)
+    assert partitions(own_engine) & names(-1, 1) == names(1, 1)
+    assert known(own_engine, "a", first, last) == {last.event_id}
+
+
+def test_maintenance_moves_what_came_before_its_day_had_a_partition(own_engine: Engine) -> None:
+    early, far = event(TODAY + timedelta(days=2)), event(TODAY + timedelta(days=300))
+    handle(own_engine, "a", early, far)
+    handle(own_engine, "b", early)
+    assert rows_of(own_engine, "inbox_other_days") == 3
+    maintain(own_engine, TODAY)
+    assert rows_of(own_engine, "inbox_other_days") == 1
+    assert rows_of(own_engine, next(iter(names(2, 2)))) == 2
+    assert known(own_engine, "a", early, far) == {early.event_id, far.event_id}
+    assert known(own_engine, "b", early) == {early.event_id}
+
+
+def test_maintenance_by_many_copies_at_once_is_done_once(own_engine: Engine) -> None:
+    barrier = threading.Barrier(4)
+
+    def at_once() -> None:
+        barrier.wait(10)
+        maintain(own_engine, TODAY)
+
+    with ThreadPoolExecutor(4) as copies:
+        for copy in [copies.submit(at_once) for _ in range(4)]:
+            copy.result(30)
+    assert partitions(own_engine) == names(-1, inbox.AHEAD_DAYS)
+
+
+def test_events_are_handled_while_maintenance_is_under_way(own_engine: Engine) -> None:
+    before = event()
+    handle(own_engine, "a", before)
+    with own_engine.begin() as db, ThreadPoolExecutor(1) as handler:
+        inbox.maintain(db, TODAY)
+        during = handler.submit(handle, own_engine, "a", after := event())
+        db.commit()
+        during.result(30)
+    assert known(own_engine, "a", before, after) == {before.event_id, after.event_id}
