@@ -35,10 +35,10 @@ class Fleet:
         self._services = services
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> None:
-        """Start every service that isn't running."""
+    def start(self, *only: str) -> None:
+        """Start every service that isn't running, or these."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        for service in self._services:
+        for service in only or self._services:
             if service not in self._processes or self._processes[service].poll() is not None:
                 self._processes[service] = self._spawn(service)
 
@@ -64,7 +64,7 @@ class Fleet:
         process.wait()
 
     def stop(self) -> None:
-        """SIGTERM, wait for the graceful stop, then SIGKILL what is left."""
+        """SIGTERM, wait for the graceful stop, then SIGKILL what is left. `start` starts them again."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():

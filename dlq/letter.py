@@ -15,7 +15,7 @@ from schemas.choreography import dead_letter_topic
 from schemas.envelope import Header, rfc3339
 
 _MESSAGE_CHARS: Final = 2000
-_SET_BY_US: Final = ("dlq-", "x-original-topic", "kafka_dlt-original-topic")
+_FOR_OTHERS: Final = ("x-original-topic", "kafka_dlt-original-topic")
 
 
 class Disposition(StrEnum):
@@ -55,7 +55,7 @@ class Letter:
 def record(letter: Letter, topic_prefix: str = "") -> Record:
     """The record to add to the outbox, in the transaction that gives the message up."""
     ours: list[Header] = [(name, value.encode("utf-8", "replace")) for name, value in _headers(letter).items()]
-    original = [(name, value) for name, value in letter.headers if not name.startswith(_SET_BY_US)]
+    original = [(name, value) for name, value in letter.headers if not _is_ours(name)]
     return Record(
         topic=topic_prefix + dead_letter_topic(letter.service),
         key=letter.lane,
@@ -65,6 +65,10 @@ def record(letter: Letter, topic_prefix: str = "") -> Record:
         aggregatetype="dead_letter",
         headers=[*original, *ours],
     )
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("dlq-") or name in _FOR_OTHERS
 
 
 def _headers(letter: Letter) -> dict[str, str]:

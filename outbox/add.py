@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 from uuid import UUID
 
@@ -33,6 +34,12 @@ _INSERT: Final = BulkInsert(
 )
 
 
+class SameKey(Enum):
+    """Says that the Kafka key is the ordering key; None and b"" are keys that a record can really have."""
+
+    SAME = "same"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One message to be published.
@@ -49,12 +56,12 @@ class Record:
     aggregatetype: str = "event"
     headers: Headers = ()
     id: UUID = field(default_factory=uuid7)
-    raw_key: bytes | None = b""
+    raw_key: bytes | SameKey | None = SameKey.SAME
 
     @property
     def kafka_key(self) -> bytes | None:
         """The key on the Kafka record."""
-        return self.key.encode() if self.raw_key == b"" else self.raw_key
+        return self.key.encode() if isinstance(self.raw_key, SameKey) else self.raw_key
 
 
 def add(db: Database, *records: Record) -> None:

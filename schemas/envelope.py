@@ -10,7 +10,7 @@ from uuid import UUID
 from schemas.events import Event
 
 CHECKOUT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
 
 Header = tuple[str, bytes | None]

@@ -36,8 +36,8 @@ LIMIT_S = 60.0
 _ADMIN_S = 30.0
 
 
-def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
-    """The condition's first true value. Fails naming `what` when there is none within the limit."""
+def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S, pause_s: float = 0.03) -> Any:
+    """The condition's first true value, asked every `pause_s`. Fails naming `what` when there is none within the limit."""
     until = time.monotonic() + limit_s
     while True:
         value = condition()
@@ -45,7 +45,7 @@ def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) 
             return value
         if time.monotonic() > until:
             raise AssertionError(f"waited {limit_s:.0f} s for {what}")
-        time.sleep(0.03)
+        time.sleep(pause_s)
 
 
 def free_port() -> int:

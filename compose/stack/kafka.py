@@ -75,10 +75,10 @@ broker.heartbeat.interval.ms=500
 # consumers join at once, and a killed one is noticed within 6 s (KIP-848: the server decides)
 group.initial.rebalance.delay.ms=0
 group.consumer.assignment.interval.ms=0
-group.consumer.min.session.timeout.ms=6000
-group.consumer.session.timeout.ms=6000
-group.consumer.min.heartbeat.interval.ms=1000
-group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.session.timeout.ms=4000
+group.consumer.session.timeout.ms=4000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=500
 """
 
 

@@ -20,7 +20,9 @@ MAX_QUANTITY: Final = 10_000
 MAX_TOTAL_MINOR: Final = 99_999_999
 """The largest amount that card schemes take in one charge. Source: https://docs.stripe.com/api/charges/object"""
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@-]{1,64}")
-_CARD_NUMBER: Final = re.compile(r"[0-9]{13,19}")
+_CARD_NUMBER: Final = re.compile(r"[2-6][0-9]{12,18}")
+"""As cards are numbered: 13 to 19 digits, the first one a bank's or a merchant's. Source: ISO/IEC 7812-1."""
+_SEPARATORS: Final = str.maketrans("", "", "._:@-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def _fields(request: CheckoutRequested) -> Problem | None:
         fault = _identifier_fault(getattr(request, name))
         if fault:
             # what is wrong may be a card number or a novel: it is not kept
-            kept = {"customer_id": ""} if name == "customer_id" else {}
+            kept = {"fingerprint": "", **({"customer_id": ""} if name == "customer_id" else {})}
             return Problem(Code.INVALID_FIELD, f"{name} {fault}", kept | _sane(request))
     if request.currency not in CURRENCIES:
         known = ", ".join(sorted(CURRENCIES))
@@ -57,7 +59,8 @@ def _sane(request: CheckoutRequested) -> dict[str, Any]:
 def _identifier_fault(value: str) -> str | None:
     if not _IDENTIFIER.fullmatch(value):
         return "must be 1 to 64 letters, digits or . _ : @ -"
-    if _CARD_NUMBER.fullmatch(value) and _luhn(value):
+    digits = value.translate(_SEPARATORS)
+    if _CARD_NUMBER.fullmatch(digits) and _luhn(digits):
         return "looks like a card number; send the id of a stored payment method"
     return None
 

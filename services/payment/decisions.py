@@ -158,6 +158,8 @@ def on_checkout_failed(wallet: Wallet, event: CheckoutFailed, _at: datetime, ans
         return Decision(known)
     if known is None or known.status in _NOTHING_HELD:
         return _nothing_held(known or Payment(checkout_id=event.checkout_id, status=Status.CLOSED))
+    if answer is not None and _is_stale(known.status, answer):
+        answer = None
     if known.status is Status.AUTHORIZING:
         return _undo_authorizing(known, answer)
     if known.status in (Status.CAPTURED, Status.REFUNDING):
@@ -235,6 +237,24 @@ def _capture(known: Payment, answer: Answer | None) -> Outcome:
             failed = PaymentCaptureFailed(checkout_id=known.checkout_id, code=code, provider_code=answer.provider_code)
             return Decision(replace(known, status=Status.CAPTURE_FAILED, code=code), (failed,))
     raise UndecidedError(f"capture was answered with {answer}")
+
+
+def _is_stale(status: Status, answer: Answer) -> bool:
+    """Whether another process moved the payment on while this answer was on its way.
+
+    What fits the payment now is asked then, with its own key. States only move forward, so an answer is either one
+    to what this state asks or one to what an earlier state asked.
+    """
+    match status:
+        case Status.AUTHORIZING:
+            return False
+        case Status.VOIDING:
+            return isinstance(answer, Authorized)
+        case Status.REFUNDING:
+            to_void = isinstance(answer, Refused) and answer.refusal is Refusal.CAPTURED_ALREADY
+            return to_void or isinstance(answer, Authorized)
+        case _:
+            return True
 
 
 def _undo_authorizing(known: Payment, answer: Answer | None) -> Outcome:

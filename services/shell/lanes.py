@@ -66,6 +66,8 @@ class Lanes:
                 self._waiting[key] = kept
             else:
                 del self._waiting[key]
+        # a key whose lane is gone must not stay runnable: the same key may come back and be held
+        self._runnable = deque(key for key in self._runnable if key in self._waiting)
 
     def _append(self, delivery: Delivery) -> None:
         lane = self._waiting.get(delivery.key)

@@ -20,6 +20,8 @@ WEATHERS: Final = {
     "copies that no inbox remembers": Weather(again=0.3, forgotten=1.0),
     "a provider that seldom answers": Weather(lost_answer=0.6, crash=0.3, expiry=0.05),
     "timers all the time": Weather(timer=0.6),
+    "two processes": Weather(copies=2),
+    "two processes, partitions move": Weather(copies=2, again=0.3, forgotten=1.0, move=0.5),
 }
 RUNS: Final = 1200
 

@@ -328,3 +328,13 @@ def test_money_without_the_providers_id_of_it_is_nobodys_guess() -> None:
     lost = replace(payment(Status.AUTHORIZED), payment_id=None)
     with pytest.raises(UndecidedError, match="without a provider's payment id"):
         decide(lost, a.COMMITTED)
+
+
+def test_the_answer_to_another_processs_question_is_asked_again() -> None:
+    decision = decide(payment(Status.AUTHORIZED), a.FAILED, YES)
+    assert (decision.call, a.status(decision)) == (VOID, "voiding")
+
+
+def test_a_void_answered_after_another_process_went_on_to_refund_asks_for_the_refund() -> None:
+    decision = decide(payment(Status.REFUNDING), a.FAILED, refused(Refusal.CAPTURED_ALREADY))
+    assert decision.call == REFUND

@@ -102,6 +102,8 @@ def test_each_rule_at_its_boundary(asked: CheckoutRequested, code: Code | None) 
 
 IDS: Final = {
     "empty": ("", True),
+    "a card number with dashes": ("4242-4242-4242-4242", True),
+    "a number as long as a card's, but none of a bank": ("1111111111111", False),
     "one letter": ("c", False),
     "64 letters": ("x" * 64, False),
     "65 letters": (TOO_LONG, True),

@@ -114,8 +114,6 @@ class LanesModel(RuleBasedStateMachine):
 class LanesGivenAway(LanesModel):
     """The same while partitions go to somebody else."""
 
-    limits = st.just(10_000)
-
     @rule(partition=st.integers(0, 1))
     def give_back(self, partition: int) -> None:
         def belongs(one: Delivery) -> bool:
@@ -379,3 +377,19 @@ def test_what_was_handled_or_stands_twice_in_a_batch_is_a_duplicate() -> None:
 def test_only_what_came_from_kafka_goes_into_the_inbox() -> None:
     heard, told = delivery("c-1"), from_timer(ReservationExpired(checkout_id="c-1"), a.AT)
     assert Draft(done=[told, heard]).inbox_ids() == [heard]
+
+
+def test_a_key_given_away_and_back_still_waits_for_its_call() -> None:
+    lanes = Lanes()
+    lanes.add([delivery("a")])
+    lanes.give_back(lambda _: True)
+    first, second = delivery("a"), delivery("a")
+    lanes.add([first])
+    assert lanes.take(1) == [first]
+    lanes.hold(first)
+    lanes.add([second])
+    assert lanes.take(1) == []
+
+
+def test_an_empty_key_is_kept() -> None:
+    assert record(replace(LETTER, key=b"")).kafka_key == b""

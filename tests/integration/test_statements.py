@@ -1,0 +1,498 @@
+"""A batch costs the same number of SQL statements however many messages are in it, and one bad message few more."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy import event as sqlalchemy_event
+from uuid_utils.compat import uuid7
+
+from compose.setting_up import CUSTOMERS, PRODUCTS
+from schemas.choreography import SERVICES
+from schemas.envelope import Envelope
+from schemas.events import (
+    CheckoutAccepted,
+    CheckoutCancelRequested,
+    CheckoutConfirmed,
+    CheckoutFailed,
+    CheckoutRequested,
+    Event,
+    Line,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentVoided,
+    WarehouseConfirmed,
+    WarehouseConfirmFailed,
+    WarehouseRejected,
+    WarehouseReleased,
+    WarehouseReserved,
+)
+from services.checkout.decisions import DeadlinePassed
+from services.checkout.service import CheckoutSettings
+from services.checkout.service import make as make_checkout
+from services.payment.provider.protocol import Authorized, Captured, Declined, Refunded, Refusal, Refused, Voided
+from services.payment.provider.sandbox import SandboxProvider
+from services.payment.service import make as make_payment
+from services.shell.batch import Batch
+from services.shell.delivery import Delivery, Origin, from_timer
+from services.shell.draft import Draft, Scribe
+from services.shell.service import Service
+from services.warehouse.decisions import ReservationExpired
+from services.warehouse.service import WarehouseSettings
+from services.warehouse.service import make as make_warehouse
+from tests.servers import TestServers
+from tests.system import System
+
+FEW: Final = 5
+MANY: Final = 500
+SKUS: Final = sorted(sku for sku, units in PRODUCTS.items() if units and sku != "sku-on-hold")
+
+
+@dataclass
+class Cost:
+    """What the database was asked for."""
+
+    statements: int = 0
+    commits: int = 0
+    rollbacks: int = 0
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        """What was asked for since `other`."""
+        return Cost(
+            self.statements - other.statements, self.commits - other.commits, self.rollbacks - other.rollbacks
+        )
+
+
+class Bench:
+    """One service's batches on its real database, without its process, and what they cost."""
+
+    def __init__(self, system: System, service: Service) -> None:
+        self.system = system
+        self.now = datetime.now(UTC)
+        self._engine = system.engine(service.name)
+        self._name = service.name
+        prefix = system.servers.topic_prefix
+        scribe = Scribe(system.codec, service.name, prefix + service.name, prefix)
+        self._batch = Batch(service, self._engine, scribe, lambda: self.now)
+        self._offset = 0
+        self.cost = _counted(self._engine)
+
+    def ids(self, count: int) -> list[str]:
+        """New checkouts."""
+        name = uuid4().hex[:8]
+        return [f"{name}-{number:04d}" for number in range(count)]
+
+    def delivery(self, event: Event) -> Delivery:
+        """An event as it comes from its topic."""
+        envelope = Envelope(event, uuid7(), self.now)
+        value = self.system.codec.encode(envelope)
+        self._offset += 1
+        origin = Origin(event.TYPE, 0, self._offset, self.now, event.checkout_id.encode(), value)
+        return Delivery(event.checkout_id, event, envelope.event_id, self.now, [], origin)
+
+    def settle(self, deliveries: Sequence[Delivery]) -> Draft:
+        """One batch."""
+        return self._batch.settle(deliveries)
+
+    def costs(self, deliveries: Sequence[Delivery]) -> tuple[Draft, Cost]:
+        """One batch, and what it costs."""
+        before = replace(self.cost)
+        draft = self.settle(deliveries)
+        return draft, self.cost - before
+
+    def statuses(self, ids: Sequence[str]) -> set[str | None]:
+        """The statuses of these checkouts."""
+        return {self.system.status(self._name, checkout_id) for checkout_id in ids}
+
+
+def _counted(engine: Engine) -> Cost:
+    cost = Cost()
+
+    def statement(*_: Any) -> None:
+        cost.statements += 1
+
+    def commit(*_: Any) -> None:
+        cost.commits += 1
+
+    def rollback(*_: Any) -> None:
+        cost.rollbacks += 1
+
+    sqlalchemy_event.listen(engine, "before_cursor_execute", statement)
+    sqlalchemy_event.listen(engine, "commit", commit)
+    sqlalchemy_event.listen(engine, "rollback", rollback)
+    return cost
+
+
+@pytest.fixture(scope="module")
+def benches(servers: TestServers, scratch: Path) -> Iterator[dict[str, Bench]]:
+    with System(servers, scratch, services=()) as system:
+        values: dict[str, Any] = {
+            "kafka_bootstrap_servers": servers.kafka,
+            "schema_registry_url": servers.registry,
+            **{f"{service.upper()}_DATABASE_URL": system.servers.database_url(service) for service in SERVICES},
+        }
+        made = [
+            make_checkout(CheckoutSettings(**values)),
+            make_payment(SandboxProvider(system.env["PAYMENT_PROVIDER_URL"], 10, 10)),
+            make_warehouse(WarehouseSettings(**values)),
+        ]
+        yield {service.name: Bench(system, service) for service in made}
+
+
+# --- what comes: (bench, checkouts) -> deliveries, one or more for each checkout --------------------------------------
+
+Step = Callable[[Bench, list[str]], list[Delivery]]
+FAR: Final = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def hear(kind: Callable[..., Event], **fields: Any) -> Step:
+    """One event of this kind for every checkout."""
+    return lambda bench, ids: [bench.delivery(kind(checkout_id=checkout_id, **fields)) for checkout_id in ids]
+
+
+def basket(number: int, count: int = 2, sku: str = "") -> dict[str, Any]:
+    """Who buys what: other customers and other products in every checkout."""
+    customer = CUSTOMERS[number % len(CUSTOMERS)]
+    skus = [sku] if sku else [SKUS[(number + n) % len(SKUS)] for n in range(count)]
+    return {
+        "customer_id": customer,
+        "payment_method_id": f"{customer}:ok",
+        "currency": "EUR",
+        "total_minor": 100 * len(skus),
+        "lines": tuple(Line(sku=sku, quantity=1, unit_price_minor=100) for sku in skus),
+    }
+
+
+def request(count: int = 2, **other: Any) -> Step:
+    """checkout.requested with `count` lines."""
+    return lambda bench, ids: [
+        bench.delivery(CheckoutRequested(checkout_id=id_, **(basket(n, count) | other))) for n, id_ in enumerate(ids)
+    ]
+
+
+def accept(count: int = 2, sku: str = "", **other: Any) -> Step:
+    """checkout.accepted with `count` lines."""
+    return lambda bench, ids: [
+        bench.delivery(CheckoutAccepted(checkout_id=id_, expires_at=FAR, **(basket(n, count, sku) | other)))
+        for n, id_ in enumerate(ids)
+    ]
+
+
+def answer(asking: Step, said: Callable[[str], object]) -> Step:
+    """What asked the provider, once it has answered."""
+
+    def answered(bench: Bench, ids: list[str]) -> list[Delivery]:
+        asked = [delivery for delivery, _ in bench.settle(asking(bench, ids)).calls]
+        assert len(asked) == len(ids)
+        for delivery in asked:
+            delivery.answer = said(delivery.key)
+        return asked
+
+    return answered
+
+
+def timer(kind: Callable[..., Event]) -> Step:
+    """A timer of the service, for every checkout, when its time has long passed."""
+
+    def due(bench: Bench, ids: list[str]) -> list[Delivery]:
+        bench.now += timedelta(days=1)
+        return [from_timer(kind(checkout_id=checkout_id), bench.now) for checkout_id in ids]
+
+    return due
+
+
+def again(step: Step) -> Step:
+    """The very same deliveries a second time."""
+
+    def repeated(bench: Bench, ids: list[str]) -> list[Delivery]:
+        deliveries = step(bench, ids)
+        bench.settle(deliveries)
+        return deliveries
+
+    return repeated
+
+
+def unreadable(bench: Bench, ids: list[str]) -> list[Delivery]:
+    """Messages that can't be read."""
+    return [replace(d, event=None, defect="not Avro") for d in request()(bench, ids)]
+
+
+def mixed(*parts: tuple[Step, ...]) -> Step:
+    """A part of the checkouts each: all but the last step of a part have been heard before."""
+
+    def all_of_it(bench: Bench, ids: list[str]) -> list[Delivery]:
+        shares = [ids[n :: len(parts)] for n in range(len(parts))]
+        return [d for steps, share in zip(parts, shares, strict=True) for d in prepared(bench, share, steps)]
+
+    return all_of_it
+
+
+def prepared(bench: Bench, ids: list[str], steps: Sequence[Step]) -> list[Delivery]:
+    """The last step's deliveries, after the others were settled."""
+    for step in steps[:-1]:
+        bench.settle(step(bench, ids))
+    return steps[-1](bench, ids)
+
+
+def held(key: str) -> Authorized:
+    return Authorized(payment_id=f"p-{key}", capture_before=FAR)
+
+
+def always(said: object) -> Callable[[str], object]:
+    return lambda _key: said
+
+
+cancel = hear(CheckoutCancelRequested, reason="no")
+authorized = hear(PaymentAuthorized, payment_id="p", amount_minor=1, currency="EUR", capture_before=FAR)
+captured = hear(PaymentCaptured, payment_id="p", amount_minor=1, currency="EUR")
+capture_failed = hear(PaymentCaptureFailed, code="CAPTURE_REFUSED")
+declined = hear(PaymentDeclined, code="INSUFFICIENT_FUNDS")
+voided = hear(PaymentVoided, outcome="voided", amount_minor=1)
+refunded = hear(PaymentRefunded, payment_id="p", amount_minor=1, currency="EUR")
+reserved = hear(WarehouseReserved, expires_at=FAR)
+rejected = hear(WarehouseRejected, code="OUT_OF_STOCK")
+committed = hear(WarehouseConfirmed)
+confirm_failed = hear(WarehouseConfirmFailed, code="STOCK_ON_HOLD")
+lapsed = hear(WarehouseReleased, outcome="lapsed")
+released = hear(WarehouseReleased, outcome="released")
+confirmed = hear(CheckoutConfirmed, order_id=UUID(int=1))
+failed = hear(CheckoutFailed, customer_id="c", code="CANCELLED", message="Sorry.", detail="", accepted=True)
+never_accepted = hear(CheckoutFailed, customer_id="c", code="NO_LINES", message="Sorry.", detail="", accepted=False)
+
+holding = answer(reserved, held)
+taking = answer(committed, always(Captured(amount_minor=200)))
+refusing = answer(committed, always(Refused(refusal=Refusal.BY_BANK, provider_code="no")))
+
+Batches = dict[tuple[str, str], tuple[tuple[Step, ...], int]]
+
+# (service, what the batch is): what comes, the last step being the batch; SQL statements.
+# Always: what was handled (1), the states (1). Where there is any of it: states saved (1), audit trail (1),
+# events (1), handled (1); at the warehouse stock read (1) and saved (1); at the payment methods read (1).
+BATCHES: Final[Batches] = {
+    ("checkout", "requested"): ((request(),), 6),
+    ("checkout", "requested against the rules"): ((request(total_minor=1),), 6),
+    ("checkout", "requested and cancelled before"): ((cancel, request()), 6),
+    ("checkout", "the same events again"): ((again(request()),), 2),
+    ("checkout", "the same requests as new events"): ((request(), request()), 3),
+    ("checkout", "other requests under known ids"): ((request(), request(3)), 4),
+    ("checkout", "unreadable"): ((unreadable,), 4),
+    ("checkout", "of checkouts that nobody knows"): ((authorized,), 4),
+    ("checkout", "cancel requested"): ((request(), cancel), 6),
+    ("checkout", "cancel requested first"): ((cancel,), 5),
+    ("checkout", "cancel requested too late"): ((request(), authorized, captured, cancel), 4),
+    ("checkout", "authorized"): ((request(), authorized), 6),
+    ("checkout", "warehouse confirmed"): ((request(), authorized, committed), 5),
+    ("checkout", "captured"): ((request(), authorized, committed, captured), 6),
+    ("checkout", "captured, heard first"): ((request(), authorized, captured), 6),
+    ("checkout", "warehouse rejected"): ((request(), rejected), 6),
+    ("checkout", "declined"): ((request(), declined), 6),
+    ("checkout", "confirm failed"): ((request(), authorized, confirm_failed), 6),
+    ("checkout", "capture failed"): ((request(), authorized, committed, capture_failed), 6),
+    ("checkout", "reservation lapsed"): ((request(), lapsed), 6),
+    ("checkout", "stock let go"): ((request(), declined, released), 4),
+    ("checkout", "money let go"): ((request(), declined, voided), 4),
+    ("checkout", "both let go"): ((request(), declined, released, voided), 5),
+    ("checkout", "both let go, refunded"): ((request(), cancel, released, refunded), 5),
+    ("checkout", "deadline passed"): ((request(), timer(DeadlinePassed)), 4),
+    ("checkout", "a bit of everything"): (
+        (
+            mixed(
+                (request(),),
+                (request(), authorized),
+                (request(), declined),
+                (request(), declined, released),
+                (unreadable,),
+            ),
+        ),
+        6,
+    ),
+    ("warehouse", "accepted"): ((accept(),), 8),
+    ("warehouse", "accepted and out of stock"): ((accept(sku="sku-rare"),), 7),
+    ("warehouse", "accepted, product unknown"): ((accept(sku="sku-none"),), 7),
+    ("warehouse", "accepted, failed before"): ((failed, accept()), 4),
+    ("warehouse", "confirmed"): ((accept(), confirmed), 8),
+    ("warehouse", "confirmed, on hold"): ((accept(sku="sku-on-hold"), confirmed), 7),
+    ("warehouse", "confirmed without a reservation"): ((confirmed,), 5),
+    ("warehouse", "failed, reserved"): ((accept(), failed), 8),
+    ("warehouse", "failed, committed"): ((accept(), confirmed, failed), 8),
+    ("warehouse", "failed, nothing held"): ((failed,), 7),
+    ("warehouse", "failed without being accepted"): ((never_accepted,), 4),
+    ("warehouse", "reservation lapsed"): ((accept(), timer(ReservationExpired)), 6),
+    ("warehouse", "a bit of everything"): (
+        (mixed((accept(),), (accept(sku="sku-rare"),), (accept(), confirmed), (accept(), failed), (failed,)),),
+        8,
+    ),
+    ("payment", "accepted"): ((accept(),), 6),
+    ("payment", "accepted, method unknown"): ((accept(payment_method_id="nobody:ok"),), 7),
+    ("payment", "accepted, not the owner"): ((accept(customer_id="somebody"),), 7),
+    ("payment", "reserved: asks the provider"): ((accept(), reserved), 5),
+    ("payment", "reserved first"): ((reserved,), 6),
+    ("payment", "accepted last: asks the provider"): ((reserved, accept()), 5),
+    ("payment", "authorized"): ((accept(), holding), 7),
+    ("payment", "declined"): ((accept(), answer(reserved, always(Declined(code="X", provider_code="x")))), 7),
+    ("payment", "confirmed: asks the provider"): ((accept(), holding, committed), 5),
+    ("payment", "captured"): ((accept(), holding, taking), 7),
+    ("payment", "capture failed"): ((accept(), holding, refusing), 7),
+    ("payment", "confirmed without an authorization"): ((committed,), 5),
+    ("payment", "failed, nothing held"): ((accept(), failed), 7),
+    ("payment", "failed: asks the provider"): ((accept(), holding, failed), 5),
+    ("payment", "voided"): ((accept(), holding, answer(failed, always(Voided()))), 7),
+    ("payment", "refunded"): ((accept(), holding, taking, answer(failed, always(Refunded(amount_minor=200)))), 7),
+    ("payment", "a bit of everything"): (
+        (
+            mixed(
+                (accept(),),
+                (accept(), reserved),
+                (accept(), holding),
+                (accept(payment_method_id="nobody:ok"),),
+                (failed,),
+            ),
+        ),
+        7,
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [FEW, MANY])
+@pytest.mark.parametrize(("service", "batch"), BATCHES, ids=lambda name: name)
+def test_a_batch_is_one_transaction_of_as_many_statements_whatever_its_size(
+    benches: dict[str, Bench], service: str, batch: str, size: int
+) -> None:
+    bench = benches[service]
+    steps, statements = BATCHES[service, batch]
+    deliveries = prepared(bench, bench.ids(size), steps)
+    draft, cost = bench.costs(deliveries)
+    assert len(draft.done) + len(draft.calls) == len(deliveries) == size
+    assert cost == Cost(statements, commits=1, rollbacks=0)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_empty_batch_costs_no_more(benches: dict[str, Bench], service: str) -> None:
+    _, cost = benches[service].costs([])
+    assert cost.statements <= 2
+
+
+@pytest.mark.parametrize(
+    ("service", "make"),
+    [("checkout", request), ("warehouse", accept), ("payment", accept)],
+    ids=["checkout", "warehouse", "payment"],
+)
+def test_a_checkout_of_many_lines_costs_no_more_than_one_of_one_line(
+    benches: dict[str, Bench], service: str, make: Callable[[int], Step]
+) -> None:
+    bench = benches[service]
+    costs = [bench.costs(make(count)(bench, bench.ids(20)))[1] for count in (1, 10, 90)]
+    assert costs[0] == costs[1] == costs[2]
+
+
+def test_a_key_that_waits_for_its_provider_call_holds_up_its_own_later_messages_only(
+    benches: dict[str, Bench],
+) -> None:
+    bench, ids = benches["payment"], benches["payment"].ids(FEW)
+    bench.settle(accept()(bench, ids))
+    draft, cost = bench.costs([*reserved(bench, ids), *failed(bench, ids[:2])])
+    assert (len(draft.calls), [d.key for d in draft.postponed], cost.commits) == (FEW, ids[:2], 1)
+
+
+# --- one bad message among good ones ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A message that can't be settled, among others that can. status: what the others come to."""
+
+    service: str
+    before: tuple[Step, ...]
+    good: Step
+    bad: Step
+    reason: str
+    status: str
+
+
+DECIDED_BADLY: Final = Poison(
+    "payment", (accept(),), holding, answer(reserved, always("nonsense")), "nonsense", "authorized"
+)
+UNSTORABLE: Final = {
+    "a NUL that Postgres refuses": Poison(
+        "checkout", (request(),), declined, hear(PaymentDeclined, code="X", provider_code="a\0b"), "NUL", "failed"
+    ),
+    "a NUL in what is looked up": Poison(
+        "payment", (), accept(), accept(payment_method_id="a\0b"), "NUL", "expected"
+    ),
+    "a value that breaks a constraint": Poison(
+        "payment", (), accept(), accept(total_minor=-1), "payments_amount_minor_check", "expected"
+    ),
+    "a product that is looked up with a NUL": Poison(
+        "warehouse", (), accept(), accept(sku="a\0b"), "NUL", "reserved"
+    ),
+}
+
+
+def poisoned(bench: Bench, poison: Poison, size: int) -> tuple[Draft, Cost, list[str]]:
+    """A batch of `size` with one bad message somewhere in it; the checkouts, the bad one's first."""
+    ids = bench.ids(size)
+    good = prepared(bench, ids[1:], (*poison.before, poison.good))
+    bad = prepared(bench, ids[:1], (*poison.before, poison.bad))
+    place = size // 3
+    draft, cost = bench.costs([*good[:place], *bad, *good[place:]])
+    return draft, cost, ids
+
+
+def letters(draft: Draft) -> list[tuple[str, str]]:
+    """(checkout, reason) of the dead letters that a batch wrote."""
+    return [
+        (record.key, (dict(record.headers)["dlq-error-message"] or b"").decode())
+        for record in draft.records
+        if record.type == "dead_letter"
+    ]
+
+
+def assert_alone(bench: Bench, poison: Poison, draft: Draft, ids: list[str]) -> None:
+    """One dead letter, everything else settled."""
+    [(key, reason)] = letters(draft)
+    assert key == ids[0]
+    assert poison.reason in reason
+    assert draft.dead == 1
+    assert sorted(d.key for d in draft.done) == sorted(ids)
+    assert bench.statuses(ids[1:]) == {poison.status}
+
+
+def test_a_decision_that_breaks_sets_its_message_aside_in_the_same_transaction(benches: dict[str, Bench]) -> None:
+    bench = benches[DECIDED_BADLY.service]
+    draft, cost, ids = poisoned(bench, DECIDED_BADLY, 20)
+    assert_alone(bench, DECIDED_BADLY, draft, ids)
+    assert cost == Cost(7, commits=1)
+
+
+@pytest.mark.parametrize("poison", UNSTORABLE.values(), ids=UNSTORABLE.keys())
+def test_what_cannot_be_stored_is_split_from_its_batch_and_the_others_are_settled(
+    benches: dict[str, Bench], poison: Poison
+) -> None:
+    bench = benches[poison.service]
+    draft, _, ids = poisoned(bench, poison, 20)
+    assert_alone(bench, poison, draft, ids)
+
+
+@pytest.mark.parametrize("poison", UNSTORABLE.values(), ids=UNSTORABLE.keys())
+def test_splitting_costs_the_logarithm_of_the_size(benches: dict[str, Bench], poison: Poison) -> None:
+    bench = benches[poison.service]
+    costs = [poisoned(bench, poison, size)[1] for size in (8, 64, 512)]
+    # halving: at each size one half fails and the other commits; the last one alone is buried
+    assert [(cost.commits, cost.rollbacks) for cost in costs] == [(4, 4), (7, 7), (10, 10)]
+    assert costs[2].statements - costs[1].statements == costs[1].statements - costs[0].statements
+
+
+def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) -> None:
+    bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
+    ids = bench.ids(7)
+    draft = bench.settle(poison.bad(bench, ids))
+    assert sorted(key for key, _ in letters(draft)) == ids
+    assert bench.statuses(ids) == {None}
