@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run test lint up down clean
+.PHONY: help setup run test proof lint up down clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,9 @@ run: setup  ## servers, services and a sample that shows every ending; Ctrl-C st
 
 test: setup  ## all tests, on real servers
 	$(BIN)/pytest
+
+proof: setup  ## the slow proofs: ten kills during 5,000 checkouts
+	$(BIN)/pytest -m slow -n 0 -s tests/proofs
 
 lint: setup  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

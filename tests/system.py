@@ -165,7 +165,7 @@ class System:
     def engine(self, service: str) -> Engine:
         """A service's database."""
         if service not in self._engines:
-            self._engines[service] = create_engine(self.servers.database_url(service))
+            self._engines[service] = create_engine(self.servers.database_url(service), pool_pre_ping=True)
         return self._engines[service]
 
     def rows(self, service: str, sql: str, **values: Any) -> list[Any]:

@@ -142,10 +142,8 @@ def a_commitment(_: System) -> ev.Event:
     return ev.WarehouseConfirmed(checkout_id=new_id())
 
 
-def an_acceptance(system: System) -> ev.Event:
-    request = system.request(new_id())
-    values = {name: getattr(request, name) for name in ev.to_record(request)}
-    return ev.CheckoutAccepted(**values | {"expires_at": SOON})
+def an_acceptance(_: System) -> ev.Event:
+    return accepted(new_id())
 
 
 def a_wish(reason: str) -> Callable[[System], ev.Event]:
@@ -168,7 +166,7 @@ UNREADABLE: Final = {
         "schema id 999999 is unknown to the registry",
     ),
     "the largest schema id": Bad(value(lambda whole: b"\0\xff\xff\xff\xff" + whole[5:]), "schema id 4294967295"),
-    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), "not a checkout.requested: EOFError"),
+    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), "but total data size is 5 bytes"),
     "half of a message": Bad(value(lambda whole: whole[: len(whole) // 2]), "not a checkout.requested: EOFError"),
     "one byte too few": Bad(value(lambda whole: whole[:-1]), "not a checkout.requested: EOFError"),
     "a text that says it is longer than the message": Bad(
@@ -320,3 +318,258 @@ def test_what_nobody_can_handle_is_one_letter_for_each_listener_and_its_neighbou
         assert_tells_all(lane, service, letter, raw, bad)
     lane.await_status("checkout", before.checkout_id, "captured")
     lane.await_status("checkout", after.checkout_id, "captured")
+
+
+def test_many_bad_messages_in_one_batch_take_nobody_with_them(lane: System) -> None:
+    """Bad ones of every kind between good ones, published in one go."""
+    sender, goods = Sender(lane), [lane.request() for _ in UNREADABLE]
+    for number, (good, bad) in enumerate(zip(goods, UNREADABLE.values(), strict=True)):
+        sender.send(bad.topic, bad.make(lane), number)
+        sender.send("checkout.requested", whole(lambda _, good=good: good)(lane), -1)  # type: ignore[misc]
+    for number, bad in enumerate(UNREADABLE.values()):
+        await_letters(lane, sender.place(number), bad.listeners)
+    lane.await_rest(good.checkout_id for good in goods)
+    assert {lane.status("checkout", good.checkout_id) for good in goods} == {"captured"}
+
+
+# --- what breaks a rule --------------------------------------------------------------------------------------------
+
+
+def line(quantity: int = 2, price: int = 1250, sku: str = "sku-1") -> ev.Line:
+    return ev.Line(sku=sku, quantity=quantity, unit_price_minor=price)
+
+
+RULE_BREAKERS: Final[dict[str, tuple[dict[str, Any], Code]]] = {
+    "an unknown currency": ({"currency": "XXX"}, Code.UNKNOWN_CURRENCY),
+    "a currency in lower case": ({"currency": "eur"}, Code.UNKNOWN_CURRENCY),
+    "no currency": ({"currency": ""}, Code.UNKNOWN_CURRENCY),
+    "a currency with NUL": ({"currency": "EU\0"}, Code.UNKNOWN_CURRENCY),
+    "no lines": ({"lines": ()}, Code.NO_LINES),
+    "one line too many": ({"lines": (line(1, 10),) * (MAX_LINES + 1)}, Code.TOO_MANY_LINES),
+    "10,000 lines": ({"lines": (line(1, 1),) * 10_000, "total_minor": 10_000}, Code.TOO_MANY_LINES),
+    "a quantity of zero": ({"lines": (line(), line(0))}, Code.INVALID_LINE),
+    "a negative quantity": ({"lines": (line(3), line(-1))}, Code.INVALID_LINE),
+    "the least quantity of 32 bits": ({"lines": (line(-(2**31)),)}, Code.INVALID_LINE),
+    "one unit too many": ({"lines": (line(MAX_QUANTITY + 1, 1),)}, Code.INVALID_LINE),
+    "a negative price": ({"lines": (line(), line(1, -1), line(1, 1))}, Code.INVALID_LINE),
+    "an empty sku": ({"lines": (line(sku=""),)}, Code.INVALID_LINE),
+    "a sku with NUL": ({"lines": (line(sku="sku\0"),)}, Code.INVALID_LINE),
+    "a total of nothing": ({"lines": (line(1, 0),), "total_minor": 0}, Code.TOTAL_OUT_OF_RANGE),
+    "a negative total": ({"total_minor": -2500}, Code.TOTAL_OUT_OF_RANGE),
+    "one more than the largest total": (
+        {"lines": (line(1, MAX_TOTAL_MINOR + 1),), "total_minor": MAX_TOTAL_MINOR + 1},
+        Code.TOTAL_OUT_OF_RANGE,
+    ),
+    "the largest total of 64 bits": ({"total_minor": INT64}, Code.TOTAL_OUT_OF_RANGE),
+    "the least total of 64 bits": ({"total_minor": -INT64 - 1}, Code.TOTAL_OUT_OF_RANGE),
+    "a sum beyond 64 bits": ({"lines": (line(MAX_QUANTITY, INT64),)}, Code.TOTAL_OUT_OF_RANGE),
+    "a sum that comes round to the total in 64 bits": (
+        {"lines": (line(4, 2**62), line())},
+        Code.TOTAL_OUT_OF_RANGE,
+    ),
+    "a total one too low": ({"total_minor": 2499}, Code.TOTAL_MISMATCH),
+    "no customer": ({"customer_id": ""}, Code.INVALID_FIELD),
+    "a customer with NUL": ({"customer_id": "customer-1\0"}, Code.INVALID_FIELD),
+    "a customer of 500,000 letters": ({"customer_id": "x" * 500_000}, Code.INVALID_FIELD),
+    "a payment method with NUL": ({"payment_method_id": "customer-1:ok\0"}, Code.INVALID_FIELD),
+    "a card number as payment method": ({"payment_method_id": CARD}, Code.INVALID_FIELD),
+    "a card number as customer": ({"customer_id": CARD}, Code.INVALID_FIELD),
+    "a deadline that has passed": ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, Code.EXPIRED),
+    "the first deadline of all": ({"expires_at": datetime(1, 1, 1, tzinfo=UTC)}, Code.EXPIRED),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(lane: System) -> dict[str, list[tuple[str, ev.Event]]]:
+    """What was said of each rule breaker; good requests stood between them, and all came in one go."""
+    wrong = {name: lane.request(**fields) for name, (fields, _) in RULE_BREAKERS.items()}
+    good = [lane.request() for _ in wrong]
+    lane.publish(*(request for both in zip(wrong.values(), good, strict=True) for request in both))
+    lane.await_rest(request.checkout_id for request in (*wrong.values(), *good))
+    assert {lane.status("checkout", request.checkout_id) for request in good} == {"captured"}
+    return {name: lane.events(request.checkout_id) for name, request in wrong.items()}
+
+
+@pytest.mark.parametrize(("name", "code"), [(name, code) for name, (_, code) in RULE_BREAKERS.items()])
+def test_what_breaks_a_rule_fails_with_a_code_and_a_sentence(
+    lane: System, answers: dict[str, list[tuple[str, ev.Event]]], name: str, code: Code
+) -> None:
+    [(_, _), (_, failed)] = answers[name]
+    assert isinstance(failed, ev.CheckoutFailed)
+    assert (failed.code, failed.accepted) == (code, False)
+    assert failed.message[0].isupper()
+    assert failed.message.endswith(".")
+    assert lane.status("checkout", failed.checkout_id) == "failed"
+    assert lane.ledger(failed.checkout_id) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lines": (line(1, 1),), "total_minor": 1},
+        {"lines": (line(1, MAX_TOTAL_MINOR),), "total_minor": MAX_TOTAL_MINOR},
+        {"lines": (line(1, 0), line()), "total_minor": 2500},
+        {"lines": (line(1, 10),) * MAX_LINES, "total_minor": 10 * MAX_LINES},
+        {"lines": (line(MAX_QUANTITY, 1),), "total_minor": MAX_QUANTITY},
+        {"expires_at": datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)},
+    ],
+    ids=["the least total", "the largest total", "a present", "the most lines", "the most units", "the last deadline"],
+)
+def test_what_is_just_within_the_rules_is_captured(lane: System, fields: dict[str, Any]) -> None:
+    request = lane.request(**fields)
+    lane.publish(request)
+    lane.await_status("checkout", request.checkout_id, "captured")
+
+
+def kept_in_tables(system: System, secret: str) -> list[str]:
+    """The tables that have `secret` in a row, as text or as bytes."""
+    named = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+    holds = "SELECT 1 FROM {} AS t WHERE strpos(t::text, :text) + strpos(t::text, :hex) > 0 LIMIT 1"
+    return [
+        f"{service}.{table}"
+        for service in SERVICES
+        for (table,) in system.rows(service, named)
+        if system.rows(service, holds.format(table), text=secret, hex=secret.encode().hex())
+    ]
+
+
+def test_a_card_number_is_in_no_table_no_event_of_ours_and_no_file(lane: System) -> None:
+    lane.await_rest()
+    assert [row for row in lane.rows("checkout", "SELECT 1 FROM checkouts WHERE code = 'INVALID_FIELD'")]
+    assert {service: kept_in_tables(lane, CARD) for service in SERVICES} == dict.fromkeys(SERVICES, [])
+    said = [
+        m for m in lane.messages(*topics(), *map(dead_letter_topic, SERVICES)) if CARD.encode() in (m.value() or b"")
+    ]
+    assert {str(m.topic()).removeprefix(lane.servers.topic_prefix) for m in said} == {"checkout.requested"}
+    files = [path for path in lane.folder.rglob("*") if path.is_file()]
+    assert len(files) >= len(SERVICES)
+    assert [path.name for path in files if CARD.encode() in path.read_bytes()] == []
+
+
+def test_after_all_bad_input_the_books_are_clean_and_every_letter_was_told_once(lane: System) -> None:
+    lane.await_rest()
+    lane.assert_clean()
+    expected = 2 * sum(len(bad.listeners) for bad in UNREADABLE.values())
+    found = letters(lane)
+    assert sum(len(copies) for by_service in found.values() for copies in by_service.values()) == expected
+
+
+# --- what nobody asked for: last, because it stays in the books ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Forged:
+    """An event of a checkout that nobody requested.
+
+    listeners: who sets it aside. leads_to: what the services say of it. money: what the provider did.
+    """
+
+    make: Callable[[str], ev.Event]
+    listeners: tuple[str, ...] = ()
+    says: str = NOBODYS
+    leads_to: tuple[str, ...] = ()
+    money: tuple[str, ...] = ()
+
+
+def failed(checkout_id: str, *, accepted: bool) -> ev.CheckoutFailed:
+    values = {"customer_id": CUSTOMERS[0], "code": "CANCELLED", "message": "Sorry.", "detail": ""}
+    return ev.CheckoutFailed(checkout_id=checkout_id, accepted=accepted, **values)
+
+
+def accepted(checkout_id: str) -> ev.CheckoutAccepted:
+    values: dict[str, Any] = {"customer_id": CUSTOMERS[0], "payment_method_id": f"{CUSTOMERS[0]}:ok"}
+    values |= {"currency": "EUR", "total_minor": 2500, "lines": (line(),), "expires_at": SOON}
+    return ev.CheckoutAccepted(checkout_id=checkout_id, **values)
+
+
+FORGED: Final = {
+    "payment.authorized": Forged(
+        lambda c: ev.PaymentAuthorized(
+            checkout_id=c, payment_id="p", amount_minor=1, currency="EUR", capture_before=SOON
+        ),
+        ("checkout",),
+    ),
+    "payment.captured": Forged(
+        lambda c: ev.PaymentCaptured(checkout_id=c, payment_id="p", amount_minor=1, currency="EUR"), ("checkout",)
+    ),
+    "payment.declined": Forged(lambda c: ev.PaymentDeclined(checkout_id=c, code="CARD_EXPIRED"), ("checkout",)),
+    "payment.capture_failed": Forged(
+        lambda c: ev.PaymentCaptureFailed(checkout_id=c, code="CAPTURE_REFUSED"), ("checkout",)
+    ),
+    "payment.voided": Forged(
+        lambda c: ev.PaymentVoided(checkout_id=c, outcome="nothing", amount_minor=0), ("checkout",)
+    ),
+    "payment.refunded": Forged(
+        lambda c: ev.PaymentRefunded(checkout_id=c, payment_id="p", amount_minor=1, currency="EUR"), ("checkout",)
+    ),
+    "warehouse.reserved": Forged(lambda c: ev.WarehouseReserved(checkout_id=c, expires_at=SOON)),
+    "warehouse.rejected": Forged(lambda c: ev.WarehouseRejected(checkout_id=c, code="OUT_OF_STOCK"), ("checkout",)),
+    "warehouse.confirmed": Forged(lambda c: ev.WarehouseConfirmed(checkout_id=c), ("checkout", "payment"), ""),
+    "warehouse.confirm_failed": Forged(
+        lambda c: ev.WarehouseConfirmFailed(checkout_id=c, code="STOCK_ON_HOLD"), ("checkout",)
+    ),
+    "warehouse.released": Forged(lambda c: ev.WarehouseReleased(checkout_id=c, outcome="lapsed"), ("checkout",)),
+    "checkout.confirmed": Forged(
+        lambda c: ev.CheckoutConfirmed(checkout_id=c, order_id=uuid4()),
+        ("warehouse",),
+        "no reservation was ever made for this checkout",
+    ),
+    "checkout.completed": Forged(
+        lambda c: ev.CheckoutCompleted(
+            checkout_id=c, order_id=uuid4(), customer_id=CUSTOMERS[0], currency="EUR", total_minor=1
+        )
+    ),
+    "checkout.failed, never accepted": Forged(lambda c: failed(c, accepted=False)),
+    "checkout.failed": Forged(lambda c: failed(c, accepted=True), leads_to=("warehouse.released", "payment.voided")),
+    "checkout.accepted": Forged(accepted, leads_to=("warehouse.reserved", "payment.authorized"), money=("authorized",)),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A forged event, its bytes and where they lie."""
+
+    event: ev.Event
+    raw: Raw
+    place: Place
+
+
+@pytest.fixture(scope="module")
+def forgeries(lane: System) -> dict[str, Published]:
+    """All forged events, published in one go, and a good request after them that was captured."""
+    sender, after = Sender(lane), lane.request()
+    events = {name: forged.make(f"forged-{uuid4().hex[:12]}") for name, forged in FORGED.items()}
+    raws = {name: whole(lambda _, event=event: event)(lane) for name, event in events.items()}  # type: ignore[misc]
+    for number, name in enumerate(FORGED):
+        sender.send(events[name].TYPE, raws[name], number)
+    published = {name: Published(events[name], raws[name], sender.place(n)) for n, name in enumerate(FORGED)}
+    lane.publish(after)
+    lane.await_status("checkout", after.checkout_id, "captured")
+    lane.await_letters("checkout", published["checkout.accepted"].event.checkout_id, 1)
+    lane.await_letters("checkout", published["checkout.failed"].event.checkout_id, 2)
+    lane.await_rest()
+    return published
+
+
+@pytest.mark.parametrize(("name", "forged"), FORGED.items(), ids=FORGED)
+def test_an_event_of_a_checkout_that_nobody_requested_takes_no_money(
+    lane: System, forgeries: dict[str, Published], name: str, forged: Forged
+) -> None:
+    published = forgeries[name]
+    checkout_id = published.event.checkout_id
+    aside = letters(lane).get(published.place, {})
+    assert {service: len(copies) for service, copies in aside.items()} == dict.fromkeys(forged.listeners, 1)
+    bad = Bad(lambda _: published.raw, forged.says, published.event.TYPE, forged.listeners, "fatal")
+    for service, [letter] in aside.items():
+        assert_tells_all(lane, service, letter, published.raw, bad)
+    said = sorted(kind for kind, _ in lane.events(checkout_id))
+    assert said == sorted([published.event.TYPE, *forged.leads_to])
+    assert lane.status("checkout", checkout_id) is None
+    assert lane.ledger(checkout_id) == list(forged.money)
+
+
+def test_the_audit_names_every_forged_event_and_nothing_else(lane: System, forgeries: dict[str, Published]) -> None:
+    """5: no service committed it; 3: the hold of a forged acceptance, which no checkout will ever end."""
+    named = {(breach.invariant, breach.offender) for breach in lane.audit().breaches}
+    expected = {(5, published.event.checkout_id) for published in forgeries.values()}
+    assert named == expected | {(3, forgeries["checkout.accepted"].event.checkout_id)}

@@ -16,7 +16,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -49,7 +51,7 @@ class Order(Base):
     order_id: Mapped[str] = mapped_column(primary_key=True)
 
 
-# --- a database, a topic and relays of its own -----------------------------------------------------------------
+# --- a database, a topic and relays of its own ----------------------------------------------------------------------
 
 
 @contextmanager
@@ -226,7 +228,7 @@ def values(messages: list[Message]) -> list[Any]:
     return [message.value() for message in messages]
 
 
-# --- the caller's transaction ------------------------------------------------------------------------------------
+# --- the caller's transaction ---------------------------------------------------------------------------------------
 
 
 def test_a_commit_publishes_the_record_once_and_keeps_the_callers_row(
@@ -327,7 +329,7 @@ def test_creating_the_tables_again_keeps_what_is_in_them(own_engine: Engine) -> 
     assert waiting(own_engine, "k") == 1
 
 
-# --- order and shares --------------------------------------------------------------------------------------------
+# --- order and shares -----------------------------------------------------------------------------------------------
 
 KEYS: Final = 200
 ROWS: Final = 15
@@ -463,7 +465,7 @@ def test_a_connection_that_is_cut_under_load_loses_nothing_and_keeps_the_order(
     assert distinct(topic, keys) == in_order(keys, ROWS)
 
 
-# --- being woken ---------------------------------------------------------------------------------------------------
+# --- being woken ----------------------------------------------------------------------------------------------------
 
 _OTHER_PROCESS: Final = """
 import sys
@@ -486,9 +488,7 @@ def sleepy(url: str, servers: TestServers, monkeypatch: pytest.MonkeyPatch) -> I
         yield running
 
 
-def test_notify_from_another_process_wakes_the_relay(
-    url: str, engine: Engine, topic: Topic, sleepy: Running
-) -> None:
+def test_notify_from_another_process_wakes_the_relay(url: str, engine: Engine, topic: Topic, sleepy: Running) -> None:
     name = key()
     subprocess.run([sys.executable, "-c", _OTHER_PROCESS, url, topic.name, name], check=True, timeout=30)
     assert values(topic.await_of(1, name, limit_s=5)) == [b"x"]
@@ -504,9 +504,7 @@ def test_a_commit_in_the_same_process_wakes_it_by_the_flag(engine: Engine, topic
     assert time.monotonic() - began < 20
 
 
-def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(
-    engine: Engine, topic: Topic, sleepy: Running
-) -> None:
+def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(engine: Engine, topic: Topic, sleepy: Running) -> None:
     name, marker = key(), key()
     with engine.connect() as db:
         outbox.add(db, outbox.Record(topic.name, name, b"x"))
@@ -519,7 +517,7 @@ def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(
     assert topic.of(name) == []
 
 
-# --- the inbox -----------------------------------------------------------------------------------------------------
+# --- the inbox ------------------------------------------------------------------------------------------------------
 
 
 def event(day: date = TODAY) -> Seen:

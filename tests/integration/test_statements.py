@@ -66,9 +66,7 @@ class Cost:
 
     def __sub__(self, other: "Cost") -> "Cost":
         """What was asked for since `other`."""
-        return Cost(
-            self.statements - other.statements, self.commits - other.commits, self.rollbacks - other.rollbacks
-        )
+        return Cost(self.statements - other.statements, self.commits - other.commits, self.rollbacks - other.rollbacks)
 
 
 class Bench:
@@ -147,7 +145,7 @@ def benches(servers: TestServers, scratch: Path) -> Iterator[dict[str, Bench]]:
         yield {service.name: Bench(system, service) for service in made}
 
 
-# --- what comes: (bench, checkouts) -> deliveries, one or more for each checkout --------------------------------------
+# --- what comes: (bench, checkouts) -> deliveries, one or more for each checkout ------------------------------------
 
 Step = Callable[[Bench, list[str]], list[Delivery]]
 FAR: Final = datetime(2100, 1, 1, tzinfo=UTC)
@@ -402,7 +400,7 @@ def test_a_key_that_waits_for_its_provider_call_holds_up_its_own_later_messages_
     assert (len(draft.calls), [d.key for d in draft.postponed], cost.commits) == (FEW, ids[:2], 1)
 
 
-# --- one bad message among good ones ---------------------------------------------------------------------------------
+# --- one bad message among good ones --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -424,15 +422,11 @@ UNSTORABLE: Final = {
     "a NUL that Postgres refuses": Poison(
         "checkout", (request(),), declined, hear(PaymentDeclined, code="X", provider_code="a\0b"), "NUL", "failed"
     ),
-    "a NUL in what is looked up": Poison(
-        "payment", (), accept(), accept(payment_method_id="a\0b"), "NUL", "expected"
-    ),
+    "a NUL in what is looked up": Poison("payment", (), accept(), accept(payment_method_id="a\0b"), "NUL", "expected"),
     "a value that breaks a constraint": Poison(
         "payment", (), accept(), accept(total_minor=-1), "payments_amount_minor_check", "expected"
     ),
-    "a product that is looked up with a NUL": Poison(
-        "warehouse", (), accept(), accept(sku="a\0b"), "NUL", "reserved"
-    ),
+    "a product that is looked up with a NUL": Poison("warehouse", (), accept(), accept(sku="a\0b"), "NUL", "reserved"),
 }
 
 
