@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from fastavro import parse_schema, schemaless_writer
-from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from compose.setting_up import CUSTOMERS
@@ -435,8 +434,8 @@ def kept_in_tables(system: System, secret: str) -> list[str]:
 
 def test_a_card_number_is_in_no_table_no_event_of_ours_and_no_file(lane: System) -> None:
     lane.await_rest()
-    assert [row for row in lane.rows("checkout", "SELECT 1 FROM checkouts WHERE code = 'INVALID_FIELD'")]
-    assert {service: kept_in_tables(lane, CARD) for service in SERVICES} == dict.fromkeys(SERVICES, [])
+    assert lane.rows("checkout", "SELECT 1 FROM checkouts WHERE code = 'INVALID_FIELD'")
+    assert kept_in_tables(lane, CARD) == []
     said = [
         m for m in lane.messages(*topics(), *map(dead_letter_topic, SERVICES)) if CARD.encode() in (m.value() or b"")
     ]
@@ -449,9 +448,9 @@ def test_a_card_number_is_in_no_table_no_event_of_ours_and_no_file(lane: System)
 def test_after_all_bad_input_the_books_are_clean_and_every_letter_was_told_once(lane: System) -> None:
     lane.await_rest()
     lane.assert_clean()
-    expected = 2 * sum(len(bad.listeners) for bad in UNREADABLE.values())
     found = letters(lane)
-    assert sum(len(copies) for by_service in found.values() for copies in by_service.values()) == expected
+    assert len(found) >= len(UNREADABLE)
+    assert {len(copies) for by_service in found.values() for copies in by_service.values()} == {1}
 
 
 # --- what nobody asked for: last, because it stays in the books ----------------------------------------------------
