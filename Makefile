@@ -33,11 +33,14 @@ lint: setup  ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 
-up: setup  ## the same in containers, with Kafka UI (needs Docker)
+compose/.env:
+	$(PYTHON) compose/make_env.py
+
+up: compose/.env  ## the same in containers, with Kafka UI (needs Docker)
 	docker compose -f compose/compose.yaml up --build --detach --wait
 
-down:  ## stop the containers and drop their data
-	docker compose -f compose/compose.yaml down --volumes
+down: compose/.env  ## stop the containers and drop their data
+	docker compose -f compose/compose.yaml down --volumes --remove-orphans
 
 clean:  ## remove what setup made
 	rm -rf $(VENV) build *.egg-info

@@ -37,7 +37,7 @@ _ADMIN_S = 30.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S, pause_s: float = 0.03) -> Any:
-    """The condition's first true value, asked every `pause_s`. Fails naming `what` when there is none within the limit."""
+    """The condition's first true value, asked every `pause_s`. Fails naming `what` when the limit has passed."""
     until = time.monotonic() + limit_s
     while True:
         value = condition()

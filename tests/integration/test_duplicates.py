@@ -42,13 +42,16 @@ def every_ending(system: System) -> None:
     captured, twice = system.request(), system.request()
     expiring = system.request(method="slow", expires_at=datetime.now(UTC) + timedelta(seconds=1.5))
     cancelled, cancelled_first, never_requested = system.request(method="slow"), system.request(), system.request()
-    lapsing = system.request(method="slower")
+    lapsing, refunded = system.request(method="slower"), system.request()
+    system.faults({"fault": "latency:1000", "operation": "capture", "checkout_id": refunded.checkout_id})
     refused = [system.request(**fields) for fields in REFUSALS]
     system.publish(cancel(cancelled_first), cancel(never_requested))
     system.await_status("checkout", cancelled_first.checkout_id, "cancelled_first")
-    system.publish(captured, twice, twice, expiring, cancelled, cancelled_first, lapsing, *refused)
+    system.publish(captured, twice, twice, expiring, cancelled, cancelled_first, lapsing, refunded, *refused)
     system.await_status("payment", cancelled.checkout_id, "authorizing")
     system.publish(cancel(cancelled))
+    system.await_status("payment", refunded.checkout_id, "capturing")
+    system.publish(cancel(refunded))
     system.await_status("warehouse", lapsing.checkout_id, "reserved")
     past = "UPDATE reservations SET expires_at = now() - interval '1 s' WHERE checkout_id = :id"
     system.execute("warehouse", past, id=lapsing.checkout_id)
@@ -56,7 +59,7 @@ def every_ending(system: System) -> None:
     system.publish(cancel(captured), system.request(captured.checkout_id, sku="sku-2"))
     system.shop.publish_raw("checkout.requested", b"c-1", b"not avro")
     system.shop.flush()
-    ended = (captured, twice, expiring, cancelled, cancelled_first, lapsing, *refused)
+    ended = (captured, twice, expiring, cancelled, cancelled_first, lapsing, refunded, *refused)
     system.await_rest(request.checkout_id for request in ended)
     wait_for(lambda: len(system.letters("checkout")) == 2, "both dead letters")
 
@@ -154,8 +157,8 @@ def ended(servers: TestServers, scratch: Path) -> Iterator[Ended]:
         yield Ended(system, system.messages(), books(system))
 
 
-def test_every_event_of_the_choreography_but_the_refund_was_said(ended: Ended) -> None:
-    assert {name_of(ended.system, message) for message in ended.messages} == set(topics()) - {"payment.refunded"}
+def test_every_event_of_the_choreography_was_said(ended: Ended) -> None:
+    assert {name_of(ended.system, message) for message in ended.messages} == set(topics())
     ended.system.assert_clean()
 
 
@@ -174,7 +177,7 @@ def test_every_message_once_more_is_dropped_by_the_inbox(ended: Ended) -> None:
 
 
 def test_without_inboxes_the_states_alone_refuse_every_message(ended: Ended) -> None:
-    """What differs: a wish to cancel is noted again, and what is a dead letter is one again."""
+    """What differs: a remark is made again, and a dead letter is one again. No end is said twice, nothing moves."""
     system, remarks = ended.system, notes(ended.system)
     on_topics, known = len(system.messages()), duplicates(system)
     aside = {service: len(system.letters(service)) for service in SERVICES}
@@ -189,4 +192,6 @@ def test_without_inboxes_the_states_alone_refuse_every_message(ended: Ended) -> 
         "payment": 0,
         "warehouse": 0,
     }
-    print(notes(system) - remarks, system.audit().breaches)
+    assert notes(system) - remarks == {"cancel requested": 5, "the reservation lapsed": 1}
+    # 6 misses what was forgotten by hand, 7 counts the remarks; ends, money, stock and events are sound
+    assert {breach.invariant for breach in system.audit().breaches} <= {6, 7}

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_ten_kills_during_five_thousand_checkouts_change_no_ending(shaken: Syste
 
     for kill in range(KILLS):
         # spread over the whole run: the next one comes when another part has ended
-        wait_for(lambda share=kill / (KILLS + 1): ended(share), f"kill {kill + 1} to be due", limit_s=300)
+        wait_for(partial(ended, kill / (KILLS + 1)), f"kill {kill + 1} to be due", limit_s=300)
         victim = SERVICES[kill % 3] if kill < 9 else chance.choice(SERVICES)
         shaken.fleet.kill(victim)
         victims[victim] += 1

@@ -2,8 +2,10 @@
 
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from schemas.failures import Code
 from services.payment.provider.protocol import (
@@ -27,6 +29,14 @@ _OK: Final = 200
 _CONFLICT: Final = 409
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
+
+_EFFECT: Final[dict[type[Call], str]] = {
+    Authorize: "authorized",
+    Capture: "captured",
+    Void: "voided",
+    Refund: "refunded",
+}
+"""The status of a payment after each call."""
 
 _DECLINES: Final = {
     "insufficient_funds": Code.INSUFFICIENT_FUNDS,
@@ -64,12 +74,30 @@ class SandboxProvider:
         """Do `call`; safe to repeat. Raises OutcomeUnknownError."""
         path, body = _request(call)
         try:
-            async with self._http().post(
-                self._url + path, json=body, headers={"Idempotency-Key": call.key}, allow_redirects=False
-            ) as response:
-                return _answer(call, response.status, await response.json())
+            status, answer = await self._send("POST", path, body, {"Idempotency-Key": call.key})
+            if status >= _SERVER_ERROR:
+                # a provider may keep a 500 under the key for ever, although the effect took place: ask what did
+                return await self._what_happened(call)
+            return _answer(call, status, answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise OutcomeUnknownError(f"{call.key}: {type(error).__name__}: {error}") from error
+
+    async def _what_happened(self, call: Call) -> Answer:
+        """The answer to `call` by the state of its payment. Raises OutcomeUnknownError where that does not show it."""
+        status, key = await self._send("GET", f"/v1/idempotency-keys/{quote(call.key, safe='')}")
+        if status == _OK and key["payment_id"] is not None:
+            status, payment = await self._send("GET", f"/v1/authorizations/{key['payment_id']}")
+            if status == _OK and payment["status"] == _EFFECT[type(call)]:
+                return _done(call, payment)
+        raise OutcomeUnknownError(f"{call.key}: the provider answered with a server error")
+
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        # the path is encoded already
+        url = URL(self._url + path, encoded=True)
+        async with self._http().request(method, url, json=body, headers=headers, allow_redirects=False) as response:
+            return response.status, await response.json()
 
     async def close(self) -> None:
         """Give connections back."""
@@ -106,7 +134,7 @@ def _answer(call: Call, status: int, body: dict[str, Any]) -> Answer:
     """The answer as a value. Raises OutcomeUnknownError for a status that does not say what happened."""
     if status == _OK:
         return _done(call, body)
-    if status >= _SERVER_ERROR or status in (_CONFLICT, _TOO_MANY):
+    if status in (_CONFLICT, _TOO_MANY):
         raise OutcomeUnknownError(f"{call.key}: the provider answered {status}")
     error = body.get("error", {})
     word = str(error.get("decline_code") or error.get("code") or error.get("type") or status)

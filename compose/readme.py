@@ -1,0 +1,97 @@
+"""`python -m compose.readme`: writes the README's tables from the code; a test holds the README against it."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from compose.settings import Servers
+from schemas.choreography import MAP, TIMERS
+from schemas.failures import CUSTOMER_MESSAGES
+from services.checkout.service import CheckoutSettings
+from services.payment.service import PaymentSettings
+from services.shell.settings import Settings
+from services.warehouse.service import WarehouseSettings
+
+README: Final = Path(__file__).parents[1] / "README.md"
+
+
+def choreography() -> str:
+    """The map as a table."""
+    rows = ["| event | said by | heard by: what it does | what it says then |", "|---|---|---|---|"]
+    for entry in MAP:
+        event = f"**`{entry.event}`**" if entry.ends else f"`{entry.event}`"
+        first = (event, entry.said_by)
+        for reaction in entry.heard_by:
+            says = ", ".join(f"`{event}`" for event in reaction.publishes) or "nothing"
+            rows.append(f"| {' | '.join(first)} | {reaction.service}: {reaction.does} | {says} |")
+            first = ("", "")
+        if not entry.heard_by:
+            rows.append(f"| {' | '.join(first)} | the shop: an end | |")
+    for timer in TIMERS:
+        says = ", ".join(f"`{event}`" for event in timer.publishes)
+        rows.append(f"| *{timer.when}* | {timer.service}'s timer | {timer.service}: {timer.does} | {says} |")
+    return "\n".join(rows)
+
+
+def settings() -> str:
+    """Every environment variable that a service or command reads."""
+    rows = ["| variable | default | what it is | read by |", "|---|---|---|---|"]
+    own: tuple[tuple[str, type[BaseSettings]], ...] = (
+        ("checkout", CheckoutSettings),
+        ("payment", PaymentSettings),
+        ("warehouse", WarehouseSettings),
+    )
+    shared = {name for name in Settings.model_fields if name not in ("database_url", "metrics_port")}
+    for name in sorted(shared):
+        rows.append(_setting(name, Settings.model_fields[name], "every service"))
+    for service, kind in own:
+        rows += [_setting(n, f, service) for n, f in kind.model_fields.items() if n not in shared]
+    topics = ("topic_partitions", "topic_replication")
+    rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in topics]
+    rows.append(
+        "| `CHECKOUT_STACK_DIR` | `.checkout/stack` | data of the local servers | `checkout stack`, `checkout run` |"
+    )
+    rows.append("| `CHECKOUT_CACHE_DIR` | `~/.cache/checkout` | their downloads | the same |")
+    return "\n".join(rows)
+
+
+def _setting(name: str, field: FieldInfo, reader: str) -> str:
+    variable = str(field.validation_alias or name).upper()
+    default = "required" if field.is_required() else f"`{field.default}`" if field.default != "" else "empty"
+    return f"| `{variable}` | {default} | {field.description} | {reader} |"
+
+
+def codes() -> str:
+    """Every code of `checkout.failed`, with what the customer reads."""
+    rows = ["| code | what the customer reads |", "|---|---|"]
+    return "\n".join(rows + [f"| `{code}` | {sentence} |" for code, sentence in CUSTOMER_MESSAGES.items()])
+
+
+TABLES: Final = {"choreography": choreography, "settings": settings, "codes": codes}
+
+
+def updated(text: str) -> str:
+    """The README with its tables as the code has them. Raises ValueError when a table's place is missing."""
+    for name, table in TABLES.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not place.search(text):
+            raise ValueError(f"README.md has no place for the table of {name}: <!-- {name} --> ... <!-- /{name} -->")
+        text = place.sub(partial(_filled, table()), text)
+    return text
+
+
+def _filled(table: str, found: re.Match[str]) -> str:
+    return f"{found[1]}{table}\n{found[2]}"
+
+
+def main() -> None:
+    """Write the tables."""
+    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
