@@ -8,14 +8,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import stamina
 import typer
 from confluent_kafka import KafkaException
-from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from compose import publisher, run, setting_up, show
 from compose.audit.report import audit as look
 from compose.audit.report import print_report
+from compose.console import console
 from compose.fleet import ServiceEndedError
 from compose.publisher import BadLineError, NotDeliveredError, Shop
 from compose.schemas_cli import app as schemas_app
@@ -129,7 +130,7 @@ def show_command(checkout_id: Annotated[str, typer.Argument(metavar="ID")], as_j
         if as_json:
             typer.echo(show.to_json(found))
         else:
-            show.print_checkout(found, Console())
+            show.print_checkout(found, console())
 
 
 @app.command()
@@ -141,10 +142,12 @@ def audit(as_json: Json = False) -> None:
             more: dict[str, Any] = {"checkouts": report.checkouts, "under_way": report.under_way}
             typer.echo(json.dumps(report.as_json() | more))
         else:
-            print_report(report, Console())
+            print_report(report, console())
     raise typer.Exit(0 if report.clean else 1)
 
 
 def main() -> None:
     """Entry point."""
+    # a command says what is wrong when it gives up; that it tries again is not for its user
+    stamina.instrumentation.set_on_retry_hooks([])
     app()

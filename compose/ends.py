@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from compose.offsets import QUIET, bounds
 from compose.settings import Servers
 from schemas.choreography import SERVICES, dead_letter_topic
 from schemas.codec import Codec
 from schemas.events import CheckoutCompleted, CheckoutFailed
-
-_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +33,13 @@ class Ends:
                 "bootstrap.servers": servers.kafka_bootstrap_servers,
                 "group.id": "checkout-run",  # required by the client; nothing is committed under it
                 "enable.auto.commit": False,
+                **QUIET,
             }
         )
         ends = [servers.topic_prefix + event.TYPE for event in (CheckoutCompleted, CheckoutFailed)]
         # assigned by hand, at the present ends: whatever is published from now on is heard
-        self._consumer.assign(
-            [self._end_of(place) for topic in [*ends, *self._letters] for place in self._places(topic)]
-        )
+        found = bounds(servers.kafka_bootstrap_servers, [*ends, *sorted(self._letters)])
+        self._consumer.assign([TopicPartition(*place, high) for place, (_, high) in found.items()])
 
     def heard(self, timeout_s: float) -> Iterator[End]:
         """The ends that have come since, waiting at most `timeout_s` for the first."""
@@ -65,11 +63,3 @@ class Ends:
         if isinstance(event, CheckoutFailed):
             return End(checkout_id, event.code, event.message)
         return End(checkout_id, "completed")
-
-    def _places(self, topic: str) -> list[TopicPartition]:
-        partitions = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
-        return [TopicPartition(topic, partition) for partition in partitions]
-
-    def _end_of(self, place: TopicPartition) -> TopicPartition:
-        _, high = self._consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)
-        return TopicPartition(place.topic, place.partition, high)

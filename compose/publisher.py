@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from uuid_utils.compat import uuid7
 
+from compose.offsets import QUIET
 from compose.settings import Servers
 from outbox.relay import producer_config
 from schemas.codec import Codec
@@ -85,7 +86,7 @@ class Shop:
     def __init__(self, servers: Servers) -> None:
         self._prefix = servers.topic_prefix
         self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
-        self._producer = Producer(producer_config(servers.kafka_bootstrap_servers))
+        self._producer = Producer(producer_config(servers.kafka_bootstrap_servers) | QUIET)
         self._failed: list[str] = []
 
     def publish(self, event: Event) -> Envelope:

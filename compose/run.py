@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Engine, create_engine, text
 
 from compose.audit.report import Report, audit, print_report
+from compose.console import console as make_console
 from compose.ends import Ends
 from compose.fleet import Fleet
 from compose.publisher import Shop
@@ -24,7 +25,6 @@ from compose.setting_up import set_up
 from compose.settings import Servers
 from compose.tally import Tally
 
-_LOG_COLUMNS: Final = 120
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
 _QUIET_S: Final = 120.0
@@ -50,9 +50,7 @@ class Options:
 
 def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
     """Set up, run the sample, report. The exit code: 0 only when all ended as expected and the audit is clean."""
-    console = Console(stderr=options.as_json)
-    if not console.is_terminal:
-        console.width = _LOG_COLUMNS  # a log has no width of its own; a table folded at 80 is no table
+    console = make_console(stderr=options.as_json)
     began = time.monotonic()
     set_up(servers, lambda line: console.print(line, style="dim"))
     fleet, ends = Fleet({**os.environ, **environ}, options.logs), Ends(servers)

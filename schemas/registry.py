@@ -86,7 +86,7 @@ def create_topics(
 
     Raises KafkaException when the broker refuses one.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
     have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
     wanted = [_event_topic(topic_prefix + name, partitions, replication) for name in topics()]
     wanted += [_dead_letter_topic(topic_prefix + dead_letter_topic(name), partitions, replication) for name in SERVICES]

@@ -21,6 +21,7 @@ from compose.audit.facts import (
     StockRow,
     TrailRow,
 )
+from compose.offsets import QUIET, bounds
 from compose.settings import Servers
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
@@ -82,10 +83,12 @@ def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
             "enable.auto.commit": False,
             "enable.partition.eof": False,
             "auto.offset.reset": "earliest",
+            **QUIET,
         }
     )
     try:
-        left = _ends(consumer, [servers.topic_prefix + name for name in names])
+        found = bounds(servers.kafka_bootstrap_servers, [servers.topic_prefix + name for name in names])
+        left = {place: high for place, (low, high) in found.items() if high > low}
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in left])
         while left:
             for message in consumer.consume(5000, _POLL_S):
@@ -95,17 +98,6 @@ def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
             left = {place: end for place, end in left.items() if _position(consumer, place) < end}
     finally:
         consumer.close()
-
-
-def _ends(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], int]:
-    known = consumer.list_topics(timeout=_TIMEOUT_S).topics
-    places = [(name, partition) for name in names if name in known for partition in known[name].partitions]
-    ends: dict[tuple[str, int], int] = {}
-    for topic, partition in places:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
-        if high > low:
-            ends[topic, partition] = high
-    return ends
 
 
 def _position(consumer: Consumer, place: tuple[str, int]) -> int:

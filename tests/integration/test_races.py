@@ -6,23 +6,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from compose.setting_up import CUSTOMERS
+from compose.setting_up import CUSTOMERS, stock
 from schemas import events as ev
 from schemas.choreography import may_publish
+from services.shell.delivery import read
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
 Make = Callable[[str], ev.Event]
+"""An event of a checkout."""
+Step = Make | str
+"""An event, or TIME."""
+TIME: Final = "its time runs out"
 LATER: Final = datetime.now(UTC) + timedelta(hours=1)
 TOTAL: Final = 2500
 LINES: Final = (ev.Line(sku="sku-1", quantity=2, unit_price_minor=1250),)
 FORWARD, BACKWARD, AT_ONCE = "in this order", "the other way round", "at once"
 ORDERS: Final = (FORWARD, BACKWARD, AT_ONCE)
-_STATE_OF: Final = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
 
 
 def alone(servers: TestServers, scratch: Path, service: str) -> Iterator[System]:
@@ -163,8 +167,8 @@ class Outcome:
 class Race:
     """Two events after others. forward, backward: what becomes of it in each order; at once, one of the two."""
 
-    before: Sequence[Make]
-    pair: tuple[Make, Make]
+    before: Sequence[Step]
+    pair: tuple[Step, Step]
     forward: Outcome
     backward: Outcome
 
@@ -179,43 +183,54 @@ def service_of(system: System) -> str:
     return service
 
 
-def is_handled(system: System, event_id: Any) -> bool:
+def is_handled(system: System, event_id: UUID) -> bool:
     return bool(system.rows(service_of(system), "SELECT 1 FROM inbox WHERE event_id = :id", id=str(event_id)))
 
 
-def one_after_the_other(system: System, events: Sequence[ev.Event]) -> None:
-    """Each is handled, the provider's answer included, before the next is published."""
-    for event in events:
-        together(system, [event])
+def in_turn(system: System, checkout_id: str, steps: Sequence[Step]) -> None:
+    """Each step is over, the provider's answer included, before the next is taken."""
+    for step in steps:
+        at_once(system, checkout_id, [step])
 
 
-def together(system: System, events: Sequence[ev.Event]) -> None:
-    """Publish all in one go; returns when they are handled and what was said of them is on the topics."""
-    ids = [system.shop.publish(event).event_id for event in events]
+def at_once(system: System, checkout_id: str, steps: Sequence[Step]) -> None:
+    """Take all steps in one go; returns when they are handled and what was said of them is on the topics."""
+    envelopes = [system.shop.publish(step(checkout_id)) for step in steps if not isinstance(step, str)]
+    if TIME in steps:
+        run_out(system, checkout_id)
     system.shop.flush()
-    wait_for(lambda: all(is_handled(system, event_id) for event_id in ids), f"{events} to be handled")
+    wait_for(lambda: all(is_handled(system, e.event_id) for e in envelopes), f"{envelopes} to be handled")
     wait_for(lambda: not system.rows(service_of(system), "SELECT 1 FROM outbox LIMIT 1"), "the outbox to be empty")
 
 
-def run(system: System, race: Race, order: str) -> str:
-    """Run a race under a new id; the id."""
-    checkout_id = new_id()
-    one_after_the_other(system, [make(checkout_id) for make in race.before])
-    first, second = (make(checkout_id) for make in race.pair)
-    match order:
-        case "in this order":
-            one_after_the_other(system, [first, second])
-        case "the other way round":
-            one_after_the_other(system, [second, first])
-        case _:
-            together(system, [first, second])
-    return checkout_id
+def run_out(system: System, checkout_id: str) -> None:
+    """Move a checkout's time into the past; returns when the timer has seen it, by a witness whose time is later."""
+    table, first, over = {
+        "warehouse": ("reservations", accepted, "lapsed"),
+        "checkout": ("checkouts", requested, "failed"),
+    }[service_of(system)]
+    witness = new_id()
+    in_turn(system, witness, [first])
+    for moved, seconds in ((checkout_id, 2), (witness, 1)):
+        past = f"UPDATE {table} SET expires_at = now() - interval '{seconds} s' WHERE checkout_id = :id"
+        system.execute(service_of(system), past, id=moved)
+    system.await_status(service_of(system), witness, over)
+
+
+def run(system: System, race: Race, order: str, checkout_id: str) -> None:
+    """Run a race."""
+    in_turn(system, checkout_id, race.before)
+    if order == AT_ONCE:
+        at_once(system, checkout_id, race.pair)
+    else:
+        in_turn(system, checkout_id, race.pair if order == FORWARD else race.pair[::-1])
 
 
 def said(system: System, checkout_id: str) -> tuple[str, ...]:
-    """What the service alone said of a checkout, in order."""
-    own = may_publish(service_of(system))
-    return tuple(kind for kind, _ in system.events(checkout_id) if kind in own)
+    """What the service alone said of a checkout, in order: ids of one process grow, times of one batch are equal."""
+    found = system.messages(*sorted(may_publish(service_of(system))))
+    own = [read(m, system.codec, system.servers.topic_prefix) for m in found if m.key() == checkout_id.encode()]
+    return tuple(d.event.TYPE for d in sorted(own, key=lambda d: d.event_id) if d.event is not None)
 
 
 def expected(race: Race, order: str) -> list[Outcome]:
@@ -276,7 +291,8 @@ PAYMENT: Final = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("race", PAYMENT.values(), ids=PAYMENT)
 def test_payment_ends_with_nothing_held_or_the_one_hold(payment: System, race: Race, order: str) -> None:
-    checkout_id = run(payment, race, order)
+    checkout_id = new_id()
+    run(payment, race, order, checkout_id)
     assert outcome(payment, checkout_id, payment.ledger(checkout_id)) in expected(race, order)
     assert_nothing_set_aside(payment, checkout_id)
 
@@ -284,7 +300,7 @@ def test_payment_ends_with_nothing_held_or_the_one_hold(payment: System, race: R
 @pytest.mark.parametrize("order", list(permutations((accepted, reserved, failed))))
 def test_three_events_in_any_order_leave_nothing_held(payment: System, order: tuple[Make, ...]) -> None:
     checkout_id = new_id()
-    one_after_the_other(payment, [make(checkout_id) for make in order])
+    in_turn(payment, checkout_id, order)
     wanted = HELD_AND_VOIDED if order[-1] is failed else NOTHING_HELD
     assert outcome(payment, checkout_id, payment.ledger(checkout_id)) == wanted
 
@@ -341,23 +357,21 @@ CALLS_OUT: Final = {
 @pytest.mark.parametrize("case", CALLS_OUT.values(), ids=CALLS_OUT)
 def test_a_failure_that_comes_while_a_call_is_out_waits_for_its_answer(payment: System, case: Overtaken) -> None:
     checkout_id = new_id()
-    one_after_the_other(payment, [make(checkout_id) for make in case.before])
-    payment.faults(
-        *({"fault": f, "operation": on, "checkout_id": checkout_id, "times": 1} for f, on in case.faults)
-    )
+    in_turn(payment, checkout_id, case.before)
+    payment.faults(*({"fault": f, "operation": on, "checkout_id": checkout_id, "times": 1} for f, on in case.faults))
     payment.publish(case.calling(checkout_id))
     payment.await_status("payment", checkout_id, case.while_status)
-    together(payment, [failed(checkout_id)])
+    at_once(payment, checkout_id, [failed])
     assert outcome(payment, checkout_id, payment.ledger(checkout_id)) == case.ends
 
 
 def test_a_commitment_that_comes_while_the_void_is_out_captures_nothing(payment: System) -> None:
     checkout_id = new_id()
-    one_after_the_other(payment, [accepted(checkout_id), reserved(checkout_id)])
+    in_turn(payment, checkout_id, (accepted, reserved))
     payment.faults({"fault": "latency:1000", "operation": "void", "checkout_id": checkout_id, "times": 1})
     payment.publish(failed(checkout_id))
     payment.await_status("payment", checkout_id, "voiding")
-    together(payment, [committed(checkout_id)])
+    at_once(payment, checkout_id, [committed])
     assert outcome(payment, checkout_id, payment.ledger(checkout_id)) == HELD_AND_VOIDED
 
 
@@ -368,17 +382,179 @@ PUT_BACK: Final = "warehouse.released"
 ON_THE_SHELF: Final = (10, 0, 0)
 """Units on hand, reserved, committed, of a product of which ten were received."""
 
+COMMITTED: Final = Outcome("committed", (SET_ASIDE, "warehouse.confirmed"), (8, 0, 2))
+
+
+def accepted_for_ten(checkout_id: str) -> ev.Event:
+    """Two units of a product of the checkout's own, of which ten were received."""
+    return accepted(checkout_id, sku=checkout_id)
+
+
 WAREHOUSE: Final = {
-    "accepted, failed": (
-        [],
-        ("accepted", failed),
+    "accepted, failed": Race(
+        (),
+        (accepted_for_ten, failed),
         Outcome("released", (SET_ASIDE, PUT_BACK), ON_THE_SHELF),
         Outcome("closed", (PUT_BACK,), ON_THE_SHELF),
     ),
-    "confirmed, failed": (
-        ["accepted"],
+    "confirmed, failed": Race(
+        (accepted_for_ten,),
         (confirmed, failed),
         Outcome("released", (SET_ASIDE, "warehouse.confirmed", PUT_BACK), ON_THE_SHELF),
         Outcome("released", (SET_ASIDE, PUT_BACK), ON_THE_SHELF),
     ),
+    "confirmed, its time runs out": Race(
+        (accepted_for_ten,),
+        (confirmed, TIME),
+        COMMITTED,
+        Outcome("lapsed", (SET_ASIDE, PUT_BACK, "warehouse.confirm_failed"), ON_THE_SHELF),
+    ),
+    "failed, its time runs out": Race(
+        (accepted_for_ten,),
+        (failed, TIME),
+        Outcome("released", (SET_ASIDE, PUT_BACK), ON_THE_SHELF),
+        Outcome("closed", (SET_ASIDE, PUT_BACK, PUT_BACK), ON_THE_SHELF),
+    ),
 }
+
+
+def units(system: System, sku: str) -> tuple[int, ...]:
+    [row] = system.rows("warehouse", "SELECT on_hand, reserved, committed FROM stock WHERE sku = :sku", sku=sku)
+    return tuple(row)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("race", WAREHOUSE.values(), ids=WAREHOUSE)
+def test_warehouse_ends_with_every_unit_in_its_place(warehouse: System, race: Race, order: str) -> None:
+    checkout_id = new_id()
+    stock(warehouse.servers, {checkout_id: 10})
+    run(warehouse, race, order, checkout_id)
+    assert outcome(warehouse, checkout_id, units(warehouse, checkout_id)) in expected(race, order)
+    assert_nothing_set_aside(warehouse, checkout_id)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_two_checkouts_that_want_the_last_unit(warehouse: System, order: str) -> None:
+    one, two = sorted((new_id(), new_id()), reverse=order == BACKWARD)
+    stock(warehouse.servers, {one: 1})
+    wishes: list[Step] = [lambda _, c=c: accepted(c, sku=one, quantity=1) for c in (one, two)]  # type: ignore[misc]
+    (at_once if order == AT_ONCE else in_turn)(warehouse, one, wishes)
+    outcomes = {c: outcome(warehouse, c) for c in (one, two)}
+    assert units(warehouse, one) == (0, 1, 0)
+    # one topic, one partition: who was first there is first here
+    assert outcomes[one] == Outcome("reserved", (SET_ASIDE,))
+    assert outcomes[two] == Outcome("rejected", ("warehouse.rejected",))
+
+
+# --- checkout ------------------------------------------------------------------------------------------------------
+
+STARTED: Final = "checkout.accepted"
+ORDERED: Final = "checkout.confirmed"
+COMPLETED: Final = "checkout.completed"
+OVER: Final = "checkout.failed"
+
+
+def over(code: str, *before: str, status: str = "failed") -> Outcome:
+    """One end, checkout.failed with `code`, after what was said before."""
+    return Outcome(status, (*before, OVER), (code,))
+
+
+PAID: Final = Outcome("captured", (STARTED, ORDERED, COMPLETED), (None,))
+GIVEN_BACK: Final = over("CANCELLED", STARTED, status="compensated")
+
+CHECKOUT: Final = {
+    "requested, cancel": Race((), (requested, cancel), over("CANCELLED", STARTED), over("CANCELLED")),
+    "authorized, cancel": Race(
+        (requested,), (authorized, cancel), over("CANCELLED", STARTED, ORDERED), over("CANCELLED", STARTED)
+    ),
+    "authorized, its time runs out": Race(
+        (requested,),
+        (authorized, TIME),
+        Outcome("authorized", (STARTED, ORDERED), (None,)),
+        over("EXPIRED", STARTED),
+    ),
+    "cancel, its time runs out": Race(
+        (requested,), (cancel, TIME), over("CANCELLED", STARTED), over("EXPIRED", STARTED)
+    ),
+    "declined, its time runs out": Race(
+        (requested,), (declined, TIME), over("CARD_EXPIRED", STARTED), over("EXPIRED", STARTED)
+    ),
+    "lapsed, authorized": Race(
+        (requested,),
+        (lapsed, authorized),
+        over("RESERVATION_LAPSED", STARTED),
+        Outcome("authorized", (STARTED, ORDERED), (None,)),
+    ),
+    "rejected, declined": Race(
+        (requested,), (rejected, declined), over("OUT_OF_STOCK", STARTED), over("CARD_EXPIRED", STARTED)
+    ),
+    "lapsed, warehouse.confirm_failed": Race(
+        (requested, authorized),
+        (lapsed, confirm_failed),
+        over("STOCK_ON_HOLD", STARTED, ORDERED),
+        over("STOCK_ON_HOLD", STARTED, ORDERED),
+    ),
+    "warehouse.confirmed, cancel": Race(
+        (requested, authorized),
+        (committed, cancel),
+        over("CANCELLED", STARTED, ORDERED),
+        over("CANCELLED", STARTED, ORDERED),
+    ),
+    "warehouse.confirmed, captured": Race((requested, authorized), (committed, captured), PAID, PAID),
+    "warehouse.confirmed, capture_failed": Race(
+        (requested, authorized),
+        (committed, capture_failed),
+        over("CAPTURE_REFUSED", STARTED, ORDERED),
+        over("CAPTURE_REFUSED", STARTED, ORDERED),
+    ),
+    "captured, cancel": Race(
+        (requested, authorized, committed), (captured, cancel), PAID, over("CANCELLED", STARTED, ORDERED)
+    ),
+    "capture_failed, cancel": Race(
+        (requested, authorized, committed),
+        (capture_failed, cancel),
+        over("CAPTURE_REFUSED", STARTED, ORDERED),
+        over("CANCELLED", STARTED, ORDERED),
+    ),
+    "released, voided": Race((requested, cancel), (released, voided), GIVEN_BACK, GIVEN_BACK),
+    "released, refunded": Race((requested, cancel), (released, refunded), GIVEN_BACK, GIVEN_BACK),
+    "refunded, released; captured after the cancel": Race(
+        (requested, authorized, committed, cancel, captured),
+        (refunded, released),
+        over("CANCELLED", STARTED, ORDERED, status="compensated"),
+        over("CANCELLED", STARTED, ORDERED, status="compensated"),
+    ),
+    "captured, refunded; after the cancel": Race(
+        (requested, authorized, committed, cancel, released),
+        (captured, refunded),
+        over("CANCELLED", STARTED, ORDERED, status="compensated"),
+        over("CANCELLED", STARTED, ORDERED, status="compensated"),
+    ),
+    "authorized, voided; after the cancel": Race(
+        (requested, cancel, released), (authorized, voided), GIVEN_BACK, GIVEN_BACK
+    ),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("race", CHECKOUT.values(), ids=CHECKOUT)
+def test_checkout_says_one_end(checkout: System, race: Race, order: str) -> None:
+    checkout_id = new_id()
+    run(checkout, race, order, checkout_id)
+    codes = checkout.rows("checkout", "SELECT code FROM checkouts WHERE checkout_id = :id", id=checkout_id)
+    assert outcome(checkout, checkout_id, codes[0]) in expected(race, order)
+    assert_nothing_set_aside(checkout, checkout_id)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_trail_of_a_payment_is_the_same_whichever_news_comes_first(checkout: System, order: str) -> None:
+    checkout_id = new_id()
+    run(checkout, CHECKOUT["warehouse.confirmed, captured"], order, checkout_id)
+    assert checkout.trail("checkout", checkout_id) == ["accepted", "authorized", "capture_pending", "captured"]
+
+
+@pytest.mark.parametrize("answer", [released, voided, refunded])
+def test_one_answer_alone_is_not_everything_let_go(checkout: System, answer: Make) -> None:
+    checkout_id = new_id()
+    in_turn(checkout, checkout_id, (requested, cancel, answer, answer))
+    assert checkout.status("checkout", checkout_id) == "failed"

@@ -415,9 +415,6 @@ class Poison:
     status: str
 
 
-DECIDED_BADLY: Final = Poison(
-    "payment", (accept(),), holding, answer(reserved, always("nonsense")), "nonsense", "authorized"
-)
 UNSTORABLE: Final = {
     "a NUL that Postgres refuses": Poison(
         "checkout", (request(),), declined, hear(PaymentDeclined, code="X", provider_code="a\0b"), "NUL", "failed"
@@ -457,13 +454,6 @@ def assert_alone(bench: Bench, poison: Poison, draft: Draft, ids: list[str]) -> 
     assert draft.dead == 1
     assert sorted(d.key for d in draft.done) == sorted(ids)
     assert bench.statuses(ids[1:]) == {poison.status}
-
-
-def test_a_decision_that_breaks_sets_its_message_aside_in_the_same_transaction(benches: dict[str, Bench]) -> None:
-    bench = benches[DECIDED_BADLY.service]
-    draft, cost, ids = poisoned(bench, DECIDED_BADLY, 20)
-    assert_alone(bench, DECIDED_BADLY, draft, ids)
-    assert cost == Cost(7, commits=1)
 
 
 @pytest.mark.parametrize("poison", UNSTORABLE.values(), ids=UNSTORABLE.keys())

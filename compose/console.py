@@ -1,0 +1,16 @@
+"""The console of the commands."""
+
+from typing import Final
+
+from rich.console import Console
+
+_LOG_COLUMNS: Final = 140
+"""A file or pipe has no width of its own, and a table folded at 80 is no table."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough where there is none."""
+    made = Console(stderr=stderr)
+    if not made.is_terminal:
+        made.width = _LOG_COLUMNS
+    return made
