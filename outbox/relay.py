@@ -35,6 +35,15 @@ _SHARE_S: Final = 2.0
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 0.5
 _FLUSH_S: Final = 0.5
+_STOP_S: Final = 5.0
+
+# codes of the client itself, which it names with an underscore: the broker did not answer, or was not asked
+_AWAY: Final = (
+    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._PURGE_QUEUE,  # noqa: SLF001
+    KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
+)
 
 _READ = text(
     "SELECT seq, aggregateid, topic, key, payload, headers FROM outbox"
@@ -93,11 +102,13 @@ class Relay:
         self._probe = probe
         self._on_published = on_published
         self._stop = threading.Event()
+        self._stop_at: float | None = None
         self._blocked: dict[str, float] = {}
         self.connected = False
 
     def stop(self) -> None:
         """Ask `run` to return after the rows that are there; at most one more round is started."""
+        self._stop_at = time.monotonic()
         self._stop.set()
         self._wake.set()
 
@@ -114,6 +125,9 @@ class Relay:
         self._producer.flush(_FLUSH_S)
 
     def _publish_from(self, db: Connection) -> None:
+        # locks, LISTEN and this setting belong to the session: it must end with the relay, not go back to a pool where
+        # the next transaction would be committed without being flushed
+        db.detach()
         db.execute(text("SET synchronous_commit = off"))  # a delete that is lost is a duplicate, which inboxes drop
         db.execute(text(f"LISTEN {CHANNEL}"))
         shards = Shards(db)
@@ -152,6 +166,8 @@ class Relay:
         while len(self._producer):
             # message time-outs bound this: every message is reported delivered or failed in the end
             self._producer.flush(_FLUSH_S)
+            if self._stop_at is not None and time.monotonic() - self._stop_at > _STOP_S:
+                self._producer.purge()  # the broker is away: the rows stay for the next relay
         return outcome
 
     def _produce(self, row: Row[Any], outcome: _Round) -> None:
@@ -176,7 +192,7 @@ class Relay:
         """A broker that is away is waited for; a row that the broker refuses blocks its key for a while."""
         if error.fatal():
             self._producer = self._make_producer()
-        if error.fatal() or error.retriable() or error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
+        if error.fatal() or error.retriable() or error.code() in _AWAY:
             log.warning("not published, will be tried again", topic=row.topic, key=row.aggregateid, error=error.str())
             return
         self._blocked[row.aggregateid] = time.monotonic() + _BLOCKED_S
@@ -192,7 +208,7 @@ class Relay:
 
     def _rest(self, db: Connection) -> None:
         """Wait for a commit in this process, a NOTIFY from another one, or the poll interval."""
-        driver: Any = db.connection.driver_connection
+        driver: Any = db.connection.dbapi_connection
         driver.poll()
         driver.notifies.clear()
         self._wake.wait(_POLL_S, driver.fileno())

@@ -123,8 +123,12 @@ class System:
         setting_up.set_up(self.servers, lambda _: None)
         self.shop = Shop(self.servers)
         self.codec = Codec(self.env["SCHEMA_REGISTRY_URL"], self.env["TOPIC_PREFIX"])
-        self.fleet.start()
-        wait_for(self.fleet.ready, "the services to be ready")
+        try:
+            self.fleet.start()
+            wait_for(self.fleet.ready, "the services to be ready")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 """The loop of a service process: take, settle, call, commit; one thread owns it all."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -73,6 +74,7 @@ class Loop:
         self._out = 0
         self.beat_at = time.monotonic()
         self.waiting_for = ""
+        self.done_at = math.inf
 
     @property
     def assigned(self) -> bool:
@@ -88,6 +90,7 @@ class Loop:
         while not self._stop.is_set():
             self._guarded(self._turn)
         self._finish()
+        self.done_at = time.monotonic()
         self._intake.close()
 
     def _turn(self) -> None:

@@ -1,5 +1,6 @@
 """One service process: consumer, relay, timers and health pages; start, graceful stop."""
 
+import os
 import signal
 import threading
 import time
@@ -27,6 +28,8 @@ from services.shell.service import Service
 from services.shell.settings import Settings
 
 _STUCK_S: Final = 60.0
+_LEAVE_S: Final = 4.0
+_LOOK_S: Final = 0.2
 _REGISTRY_AGAIN_S: Final = 1.0
 _CALLS_AT_ONCE: Final = 256
 
@@ -108,6 +111,7 @@ class _Process:
         group = settings.topic_prefix + service.name
         scribe = Scribe(codec, service.name, group, settings.topic_prefix)
         self._service = service
+        self._stop_timeout_s = settings.stop_timeout_s
         self._wake = Wake()
         self._metrics = Metrics(service.name)
         self._calls = Calls(service.perform, service.unknown, _CALLS_AT_ONCE) if service.perform else None
@@ -130,7 +134,7 @@ class _Process:
             on_published=self._metrics.published,
         )
         self._threads = [
-            threading.Thread(target=self._guard, args=(part.run,), name=name)
+            threading.Thread(target=self._guard, args=(part.run,), name=name, daemon=True)
             for name, part in (("loop", self._loop), ("relay", self._relay))
         ]
         self._broken = threading.Event()
@@ -143,7 +147,7 @@ class _Process:
         for thread in self._threads:
             thread.start()
         log.info("started", health_port=self._health.port)
-        while not stop.wait(0.2):
+        while not stop.wait(_LOOK_S):
             if self._broken.is_set():
                 raise RuntimeError(f"{self._service.name}: a part of the process broke; see the log")
 
@@ -151,14 +155,24 @@ class _Process:
         """Stop taking, finish what is held, publish what was committed, leave."""
         loop, relay = self._threads
         self._loop.stop()
-        _join(loop)
+        self._await_end_of(loop)
         self._relay.stop()
-        _join(relay)
+        _join(relay, _LEAVE_S + _LEAVE_S)
+        if loop.is_alive() or relay.is_alive():
+            # a client that waits for a broker can't be asked to stop; what it holds is committed, or comes again
+            log.warning("leaving without the broker's word")
+            os._exit(0)
         if self._calls:
             self._calls.close(release)
         self._health.close()
         self._wake.close()
         log.info("gone")
+
+    def _await_end_of(self, loop: threading.Thread) -> None:
+        """Until the loop has left the group; no longer than it may take, nor long after it is done with its work."""
+        until = time.monotonic() + self._stop_timeout_s + _LEAVE_S
+        while loop.is_alive() and time.monotonic() < min(until, self._loop.done_at + _LEAVE_S):
+            loop.join(_LOOK_S)
 
     def _guard(self, part: Callable[[], None]) -> None:
         try:
@@ -183,9 +197,9 @@ class _Process:
         return faults
 
 
-def _join(thread: threading.Thread) -> None:
+def _join(thread: threading.Thread, limit_s: float) -> None:
     if thread.is_alive():
-        thread.join()
+        thread.join(limit_s)
 
 
 def _now() -> datetime:

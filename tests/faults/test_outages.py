@@ -1,6 +1,7 @@
 """Broker, database, registry and provider go away in mid-flow: nothing is lost and no dead letter is made of it."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,6 +99,20 @@ def test_a_void_whose_answer_is_lost_is_done_once(own: System, fault: str) -> No
     own.await_status("checkout", request.checkout_id, "compensated")
     own.faults()
     assert own.ledger(request.checkout_id) == ["authorized", "capture_refused", "voided"]
+
+
+def test_a_stop_while_the_broker_is_away_ends_in_time_and_loses_nothing(own: System, servers: TestServers) -> None:
+    assert servers.stack is not None
+    requests = [own.request(sku=f"sku-{n % 9 + 1}") for n in range(200)]
+    own.publish(*requests)
+    servers.stack.stop_server("kafka", kill=True)
+    began = time.monotonic()
+    own.fleet.stop()
+    took_s = time.monotonic() - began
+    servers.stack.start_server("kafka")
+    own.fleet.start()
+    own.await_rest((request.checkout_id for request in requests), limit_s=120)
+    assert took_s < 15
 
 
 def test_after_all_outages_the_books_are_clean(own: System) -> None:
