@@ -2,29 +2,24 @@
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import stamina
 import typer
-from confluent_kafka import KafkaException
-from sqlalchemy.exc import DBAPIError
 
 from compose import publisher, run, setting_up, show
 from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
-from compose.fleet import ServiceEndedError
-from compose.publisher import BadLineError, NotDeliveredError, Shop
+from compose.failing import one_line
+from compose.publisher import Shop
 from compose.schemas_cli import app as schemas_app
 from compose.settings import Servers
-from compose.stack import StackError, paths, running_stack
+from compose.stack import paths, running_stack
 from compose.stack.cli import app as stack_app
-from schemas.codec import RegistryUnavailableError
-from schemas.registry import IncompatibleSchemaError
 from services.shell.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An event-driven checkout over Kafka.")
@@ -32,36 +27,6 @@ app.add_typer(stack_app, name="stack")
 app.add_typer(schemas_app, name="schemas")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_USER_ERRORS = (
-    BadLineError,
-    IncompatibleSchemaError,
-    NotDeliveredError,
-    RegistryUnavailableError,
-    ServiceEndedError,
-    StackError,
-    run.RunError,
-    show.UnknownCheckoutError,
-)
-
-
-@contextmanager
-def _one_line(command: str) -> Iterator[None]:
-    """What can go wrong becomes one clear line and exit code 1."""
-    try:
-        yield
-    except _USER_ERRORS as error:
-        _end(command, str(error))
-    except DBAPIError as error:
-        _end(command, f"database: {str(error.orig).strip()}. Is it running, and migrated (`checkout setup`)?")
-    except KafkaException as error:
-        _end(command, f"Kafka: {error.args[0].str()}. Is KAFKA_BOOTSTRAP_SERVERS right and the broker running?")
-    except OSError as error:
-        _end(command, f"{error}. Are the servers running (`checkout stack status`)?")
-
-
-def _end(command: str, reason: str) -> None:
-    typer.echo(f"checkout {command}: {reason}", err=True)
-    raise typer.Exit(1) from None
 
 
 def _servers(environ: Mapping[str, str] = os.environ) -> Servers:
@@ -81,7 +46,7 @@ def run_command(
 ) -> None:
     """Servers, services and a sample that shows every ending; stays up until Ctrl-C."""
     folder = data or paths.data_dir(os.environ)
-    with _one_line("run"), running_stack(folder, environ=os.environ) as stack:
+    with one_line("run"), running_stack(folder, environ=os.environ) as stack:
         environ = stack.env()
         options = run.Options(checkouts, exit_when_done, as_json, folder / "logs")
         code = run.run(environ, _servers({**os.environ, **environ}), options)
@@ -91,31 +56,29 @@ def run_command(
 @app.command()
 def setup() -> None:
     """Migrate the databases, register the schemas, create the topics, seed customers and stock."""
-    with _one_line("setup"):
+    with one_line("setup"):
         setting_up.set_up(_servers(), typer.echo)
 
 
 @app.command()
 def migrate() -> None:
     """Bring the three databases to their newest tables."""
-    with _one_line("migrate"):
+    with one_line("migrate"):
         setting_up.migrate(_servers())
 
 
 @app.command()
 def seed() -> None:
     """Customers, payment methods and stock for the sample."""
-    with _one_line("seed"):
+    with one_line("seed"):
         setting_up.seed(_servers())
 
 
 @app.command()
 def publish(file: Annotated[str, typer.Argument(help="JSON lines, or - for standard input.")]) -> None:
     """Publish `checkout.requested` from JSON lines; nothing is published when a line is bad."""
-    with _one_line("publish"):
-        source = sys.stdin if file == "-" else Path(file).open(encoding="utf-8")  # noqa: SIM115
-        with source:
-            requests = list(publisher.requests(source, "stdin" if file == "-" else file))
+    with one_line("publish"):
+        requests = list(publisher.requests(publisher.lines_of(file), "stdin" if file == "-" else file))
         with closing(Shop(_servers())) as shop:
             for request in requests:
                 shop.publish(request)
@@ -125,7 +88,7 @@ def publish(file: Annotated[str, typer.Argument(help="JSON lines, or - for stand
 @app.command("show")
 def show_command(checkout_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """State, audit trail and events of one checkout."""
-    with _one_line("show"):
+    with one_line("show"):
         found = show.describe(_servers(), checkout_id)
         if as_json:
             typer.echo(show.to_json(found))
@@ -136,7 +99,7 @@ def show_command(checkout_id: Annotated[str, typer.Argument(metavar="ID")], as_j
 @app.command()
 def audit(as_json: Json = False) -> None:
     """Hold databases, topics and the provider's ledger against the invariants; exit 1 when one is broken."""
-    with _one_line("audit"):
+    with one_line("audit"):
         report = look(_servers())
         if as_json:
             more: dict[str, Any] = {"checkouts": report.checkouts, "under_way": report.under_way}

@@ -1,8 +1,10 @@
 """A shop, as far as this system sees one: publishes `checkout.requested` and `checkout.cancel_requested`."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -16,7 +18,9 @@ from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers
 from schemas.events import CheckoutRequested, Event, Line
 
+_INT32: Final = 2**31
 _INT64: Final = 2**63
+_REACH_S: Final = 5.0
 _FLUSH_S: Final = 30.0
 
 
@@ -55,6 +59,16 @@ def requests(text_lines: Iterable[str], source: str) -> Iterator[CheckoutRequest
             yield _request(text, f"{source}:{number}")
 
 
+def lines_of(file: str) -> list[str]:
+    """The lines of a file, or of standard input for `-`. Raises OSError, BadLineError."""
+    content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        return content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadLineError(f"{'stdin' if file == '-' else file}:{line}: not UTF-8") from None
+
+
 def _request(text: str, place: str) -> CheckoutRequested:
     try:
         request = _Request.model_validate_json(text)
@@ -64,6 +78,9 @@ def _request(text: str, place: str) -> CheckoutRequested:
         raise BadLineError(f"{place}: checkout_id: must be 1 to 64 letters, digits or . _ : -")
     if not -_INT64 <= request.total_minor < _INT64:
         raise BadLineError(f"{place}: total_minor: does not fit 64 bits")
+    for number, line in enumerate(request.lines, start=1):
+        if not -_INT32 <= line.quantity < _INT32 or not -_INT64 <= line.unit_price_minor < _INT64:
+            raise BadLineError(f"{place}: lines.{number}: quantity must fit 32 bits, unit_price_minor 64")
     if request.expires_at is not None and request.expires_at.tzinfo is None:
         raise BadLineError(f"{place}: expires_at: needs a time zone, such as 2026-12-24T18:00:00Z")
     values: dict[str, Any] = {name: getattr(request, name) for name in _Request.model_fields if name != "lines"}
@@ -88,6 +105,8 @@ class Shop:
         self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
         self._producer = Producer(producer_config(servers.kafka_bootstrap_servers) | QUIET)
         self._failed: list[str] = []
+        # said at once, not when the first message times out
+        self._producer.list_topics(timeout=_REACH_S)
 
     def publish(self, event: Event) -> Envelope:
         """Publish an event under a new id."""

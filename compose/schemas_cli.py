@@ -4,36 +4,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 import schemas
+from compose.failing import INCOMPATIBLE, one_line
+from compose.setting_up import make_topics, register_schemas
 from compose.settings import Servers
 from schemas.choreography import topics
 from schemas.codec import avsc, compact
-from schemas.registry import IncompatibleSchemaError, create_topics, published, register, unreleased
+from schemas.registry import published, unreleased
 from services.shell.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Register the Avro schemas, check that a change is compatible.")
 
-INCOMPATIBLE = 2
+_NOT_FOUND = 404
 
 
 @app.command("register")
 def register_command() -> None:
     """Register every schema and create the topics; exit 2 when a schema is not compatible."""
     servers = read_settings(Servers)
-    try:
-        with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
-            ids = register(client, servers.topic_prefix)
-    except IncompatibleSchemaError as error:
-        typer.echo(f"checkout schemas: {error}", err=True)
-        raise typer.Exit(INCOMPATIBLE) from None
-    created = create_topics(
-        servers.kafka_bootstrap_servers,
-        servers.topic_prefix,
-        partitions=servers.topic_partitions,
-        replication=servers.topic_replication,
-    )
+    with one_line("schemas register"):
+        ids, created = register_schemas(servers), make_topics(servers)
     typer.echo(f"{len(ids)} schemas registered, {len(created)} topics created")
 
 
@@ -41,9 +33,8 @@ def register_command() -> None:
 def check() -> None:
     """Hold the schemas of this tree against those that the registry has; exit 2 when one is not compatible."""
     servers = read_settings(Servers)
-    with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
-        known = set(client.get_subjects())
-        bad = [e for e in topics() if not _compatible(client, f"{servers.topic_prefix}{e}-value", e, known)]
+    with one_line("schemas check"), SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+        bad = [event for event in topics() if not _compatible(client, f"{servers.topic_prefix}{event}-value", event)]
     for event in bad:
         typer.echo(f"schemas/{event}.avsc can't replace what is registered: a reader of one would not read the other. "
                    "Add fields with a default, remove only fields that have one.", err=True)  # fmt: skip
@@ -52,9 +43,13 @@ def check() -> None:
     typer.echo(f"{len(topics())} schemas are compatible")
 
 
-def _compatible(client: SchemaRegistryClient, subject: str, event: str, known: set[str]) -> bool:
-    if subject not in known:
-        return True
+def _compatible(client: SchemaRegistryClient, subject: str, event: str) -> bool:
+    try:
+        client.get_latest_version(subject)
+    except SchemaRegistryError as error:
+        if error.http_status_code == _NOT_FOUND:
+            return True
+        raise
     return bool(client.test_compatibility_all_versions(subject, Schema(compact(avsc(event)), "AVRO")))
 
 

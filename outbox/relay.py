@@ -63,6 +63,8 @@ def producer_config(bootstrap_servers: str) -> dict[str, Any]:
         "acks": "all",
         # rows wait in the table, not in the client: a message not taken in time is simply read again
         "delivery.timeout.ms": 30_000,
+        # a topic that isn't there is said soon: the default holds everybody up for 30 s
+        "topic.metadata.propagation.max.ms": 2_000,
         # a round is sent as a whole; waiting for more would only add to every hop
         "linger.ms": 1,
         "compression.type": "lz4",
@@ -160,6 +162,18 @@ class Relay:
         return len(rows), len(outcome.delivered)
 
     def _send(self, rows: Sequence[Row[Any]]) -> _Round:
+        """Publish `rows` together; what was refused is tried alone: brokers refuse whole batches for one row."""
+        outcome = self._send_together(rows)
+        refused = [row for row, error in outcome.failed if not _passes(error)]
+        if len(refused) > 1 or (refused and len(rows) > 1):
+            outcome.failed = [(row, error) for row, error in outcome.failed if _passes(error)]
+            for row in refused:
+                alone = self._send_together([row])
+                outcome.delivered += alone.delivered
+                outcome.failed += alone.failed
+        return outcome
+
+    def _send_together(self, rows: Sequence[Row[Any]]) -> _Round:
         outcome = _Round([], [])
         for row in rows:
             self._produce(row, outcome)
@@ -192,7 +206,7 @@ class Relay:
         """A broker that is away is waited for; a row that the broker refuses blocks its key for a while."""
         if error.fatal():
             self._producer = self._make_producer()
-        if error.fatal() or error.retriable() or error.code() in _AWAY:
+        if _passes(error):
             log.warning("not published, will be tried again", topic=row.topic, key=row.aggregateid, error=error.str())
             return
         self._blocked[row.aggregateid] = time.monotonic() + _BLOCKED_S
@@ -210,5 +224,13 @@ class Relay:
         """Wait for a commit in this process, a NOTIFY from another one, or the poll interval."""
         driver: Any = db.connection.dbapi_connection
         driver.poll()
-        driver.notifies.clear()
+        if driver.notifies:
+            # it came after the rows were read
+            driver.notifies.clear()
+            return
         self._wake.wait(_POLL_S, driver.fileno())
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether the row as such is in order and will be taken when the broker is back."""
+    return error.fatal() or error.retriable() or error.code() in _AWAY

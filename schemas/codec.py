@@ -53,6 +53,7 @@ class Codec:
         self._serializers = {name: self._serializer(name) for name in EVENTS}
         self._deserializers = {name: self._deserializer(name) for name in EVENTS}
         self._trusted: dict[tuple[str, int], bool] = {}
+        self._known: set[str] = set()
 
     def _serializer(self, event_type: str) -> AvroSerializer:
         conf = {
@@ -76,12 +77,8 @@ class Codec:
             "event_id": envelope.event_id,
             "occurred_at": envelope.occurred_at,
         }
-        try:
-            value = self._serializers[event.TYPE](record, self._contexts[event.TYPE])
-        except SchemaRegistryError as error:
-            raise RegistryUnavailableError(self._unregistered(event.TYPE, error)) from error
-        except (OSError, ConnectionError) as error:
-            raise RegistryUnavailableError(str(error)) from error
+        self._know(event.TYPE)
+        value = self._serializers[event.TYPE](record, self._contexts[event.TYPE])
         if value is None:
             raise ValueError(f"{event.TYPE} was encoded to nothing")
         return value
@@ -128,11 +125,20 @@ class Codec:
     def warm_up(self, event_types: list[str]) -> None:
         """Look up the ids of the schemas to be written, so that a missing one shows at the start."""
         for event_type in event_types:
-            subject = f"{self._prefix}{event_type}-value"
-            try:
-                self._client.lookup_schema(subject, Schema(compact(avsc(event_type)), "AVRO"))
-            except SchemaRegistryError as error:
-                raise RegistryUnavailableError(self._unregistered(event_type, error)) from error
+            self._know(event_type)
+
+    def _know(self, event_type: str) -> None:
+        """Have the schema's id at hand, so that encoding needs no registry."""
+        if event_type in self._known:
+            return
+        try:
+            self._client.lookup_schema(f"{self._prefix}{event_type}-value", Schema(compact(avsc(event_type)), "AVRO"))
+        except SchemaRegistryError as error:
+            raise RegistryUnavailableError(self._unregistered(event_type, error)) from error
+        # a registry that is away shows itself in the HTTP library's own classes
+        except Exception as error:
+            raise RegistryUnavailableError(f"the schema registry does not answer: {error}") from error
+        self._known.add(event_type)
 
 
 def schema_id(value: bytes | None) -> int:

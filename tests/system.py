@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -118,28 +119,25 @@ class System:
 
     def __enter__(self) -> Self:
         """Set up and start; ready when it returns."""
-        self._create_databases()
-        self.start_provider()
-        setting_up.set_up(self.servers, lambda _: None)
-        self.shop = Shop(self.servers)
-        self.codec = Codec(self.env["SCHEMA_REGISTRY_URL"], self.env["TOPIC_PREFIX"])
-        try:
+        with ExitStack() as undo:
+            self._create_databases()
+            undo.callback(self._drop)
+            self.start_provider()
+            undo.callback(self.stop_provider)
+            setting_up.set_up(self.servers, lambda _: None)
+            self.shop = undo.enter_context(closing(Shop(self.servers)))
+            self.codec = undo.enter_context(closing(Codec(self.env["SCHEMA_REGISTRY_URL"], self.env["TOPIC_PREFIX"])))
+            undo.callback(self.fleet.stop)
             self.fleet.start()
             wait_for(self.fleet.ready, "the services to be ready")
-        except BaseException:
-            self.__exit__()
-            raise
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop everything and drop what was made."""
-        self.fleet.stop()
-        self.stop_provider()
-        self.shop.close()
-        self.codec.close()
         for engine in self._engines.values():
             engine.dispose()
-        self._drop()
+        self._undo.close()
 
     # --- publishing -----------------------------------------------------------------------------------------
 

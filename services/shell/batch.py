@@ -108,7 +108,7 @@ class Batch:
             raise
         # a decision that breaks would break again: the message is set aside, its neighbours go on
         except Exception as error:
-            log.exception("a decision broke", event=delivery.event.TYPE, checkout=delivery.key)
+            log.exception("a decision broke", event_type=delivery.event.TYPE, checkout=delivery.key)
             self._give_up(delivery, Disposition.FATAL, type(error).__name__, str(error), draft, now)
 
     def _apply(self, world: World, delivery: Delivery, draft: Draft, now: datetime) -> None:

@@ -123,7 +123,8 @@ def on_checkout_confirmed(shelf: Shelf, event: CheckoutConfirmed, _at: datetime)
     if known is None:
         return Decision(None, refusal="no reservation was ever made for this checkout")
     if known.status is Status.LAPSED:
-        return _confirm_failed(known, Code.RESERVATION_LAPSED, None)
+        refused = _confirm_failed(known, Code.RESERVATION_LAPSED, None)
+        return replace(refused, note="confirmed after the reservation had lapsed")
     if known.status is not Status.RESERVED:
         return Decision(known)
     held = next((sku for sku in sorted(known.units) if shelf.stock[sku].on_hold), None)

@@ -69,7 +69,7 @@ def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in good().items() if key != name}
 
 
-# --- publish ---
+# --- publish --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", ["a file", "standard input"])
@@ -128,7 +128,7 @@ def test_publish_of_a_file_that_is_not_there_names_it(system: System) -> None:
     assert "no-such-file.jsonl" in one_line(result)
 
 
-# --- show ---
+# --- show -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_show_of_an_id_that_nobody_knows_is_one_line(system: System, form: list[
     assert one_line(result) == "checkout show: no service knows a checkout nobody-knows-me"
 
 
-# --- audit: after what others have done, before somebody breaks it by hand ---
+# --- audit: after what others have done, before somebody breaks it by hand ------------------------------------------
 
 
 def audited(system: System) -> tuple[int, dict[str, Any]]:
@@ -239,7 +239,7 @@ def id_of(system: System, event: str, checkout_id: str) -> str:
     return letter.headers["ce_id"].decode()
 
 
-# --- schemas ---
+# --- schemas --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def test_schemas_check_refuses_a_change_in_the_tree_and_names_the_file(system: S
     assert one_line(result).startswith("schemas/payment.captured.avsc can't replace what is registered")
 
 
-# --- what can be wrong with the call or the surroundings ---
+# --- what can be wrong with the call or the surroundings ------------------------------------------------------------
 
 COMMANDS: Final = {
     "publish": ("publish", "-"),
@@ -313,6 +313,11 @@ def nobody() -> str:
 
 UNREACHABLE: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "the provider": ("PAYMENT_PROVIDER_URL", "http://{}", ("audit",)),
+    "the registry": ("SCHEMA_REGISTRY_URL", "http://{}/apis/ccompat/v7", ("publish", "-")),
+    "the registry, checking": ("SCHEMA_REGISTRY_URL", "http://{}/apis/ccompat/v7", ("schemas", "check")),
+    "the registry, setting up": ("SCHEMA_REGISTRY_URL", "http://{}/apis/ccompat/v7", ("setup",)),
+    "Kafka": ("KAFKA_BOOTSTRAP_SERVERS", "{}", ("publish", "-")),
+    "Postgres": ("CHECKOUT_DATABASE_URL", "postgresql+psycopg2://u:secret@{}/x", ("show", "c-1")),
 }
 
 
@@ -325,7 +330,8 @@ def test_a_server_that_does_not_answer_is_one_clear_line_soon(
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "secret" not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith(f"checkout {arguments[0]}: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"checkout {arguments[0]}")
     assert time.monotonic() - began < 45
 
 
@@ -342,7 +348,7 @@ def test_a_wrong_call_is_told_with_its_usage(system: System, arguments: tuple[st
     assert "Traceback" not in result.stderr
 
 
-# --- run ---
+# --- run ------------------------------------------------------------------------------------------------------------
 
 
 def left_by(system: System) -> list[str]:

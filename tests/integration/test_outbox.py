@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -650,3 +650,58 @@ def test_events_are_handled_while_maintenance_is_under_way(own_engine: Engine) -
         db.commit()
         during.result(30)
     assert known(own_engine, "a", before, after) == {before.event_id, after.event_id}
+
+
+def test_a_refused_row_does_not_hold_up_other_keys_of_its_partition(
+    engine: Engine, relay: Running, servers: TestServers
+) -> None:
+    narrow = Topic(servers, **{"max.message.bytes": "20000"})
+    narrow.create(1)
+    others = [key() for _ in range(20)]
+    commit(
+        engine,
+        outbox.Record(narrow.name, key(), secrets.token_bytes(50_000)),
+        *(outbox.Record(narrow.name, k, b"x") for k in others),
+    )
+    narrow.await_of(20, *others, limit_s=15)
+    narrow.close()
+
+
+def test_an_unknown_topic_holds_up_nobody_else_for_long(engine: Engine, topic: Topic, relay: Running) -> None:
+    bad, other = key(), key()
+    commit(engine, outbox.Record(f"nobody.{bad}", bad, b"x"))
+    commit(engine, outbox.Record(topic.name, other, b"y"))
+    topic.await_of(1, other, limit_s=6)
+
+
+def test_a_notify_during_a_round_is_not_lost(
+    url: str, engine: Engine, topic: Topic, servers: TestServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with relays(url, servers) as [running]:
+        monkeypatch.setattr(relay_module, "_POLL_S", 300.0)
+        name, real, done = key(), running.relay.round, list[int]()
+
+        def round_(db: Connection, shards: Sequence[int], limit: int = 1000) -> tuple[int, int]:
+            found = real(db, shards, limit)
+            if not done and found == (0, 0):
+                done.append(1)
+                with engine.begin() as other:
+                    outbox.add(other, outbox.Record(topic.name, name, b"x"))
+                    notify(other)
+            return found
+
+        monkeypatch.setattr(running.relay, "round", round_)
+        running.wake.set()
+        topic.await_of(1, name, limit_s=5)
+
+
+def test_the_session_of_a_relay_never_goes_back_to_the_pool(url: str, servers: TestServers) -> None:
+    with engine_of(url) as own:
+        running = outbox.Relay(own, lambda: Producer(producer_config(servers.kafka)), outbox.Wake())
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        wait_for(lambda: running.connected, "the relay to be connected")
+        running.stop()
+        thread.join()
+        with own.connect() as db:
+            assert db.execute(text("SHOW synchronous_commit")).scalar_one() == "on"

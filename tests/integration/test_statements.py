@@ -480,3 +480,22 @@ def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) 
     draft = bench.settle(poison.bad(bench, ids))
     assert sorted(key for key, _ in letters(draft)) == ids
     assert bench.statuses(ids) == {None}
+
+
+DECIDED_BADLY: Final = Poison(
+    "payment", (accept(),), holding, answer(reserved, always("nonsense")), "nonsense", "authorized"
+)
+
+
+def test_a_decision_that_breaks_sets_its_message_aside_in_the_same_transaction(benches: dict[str, Bench]) -> None:
+    bench = benches[DECIDED_BADLY.service]
+    draft, cost, ids = poisoned(bench, DECIDED_BADLY, 20)
+    assert_alone(bench, DECIDED_BADLY, draft, ids)
+    assert cost == Cost(7, commits=1)
+
+
+def test_a_confirmation_after_the_lapse_is_in_the_trail(benches: dict[str, Bench]) -> None:
+    bench = benches["warehouse"]
+    ids = bench.ids(1)
+    bench.settle(prepared(bench, ids, (accept(), timer(ReservationExpired), confirmed)))
+    assert bench.system.trail("warehouse", ids[0]) == ["reserved", "lapsed", "lapsed"]

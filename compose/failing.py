@@ -1,0 +1,60 @@
+"""What can go wrong in a command becomes one clear line and an exit code, never a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx2
+import typer
+from confluent_kafka import KafkaException
+from confluent_kafka.schema_registry import SchemaRegistryError
+from sqlalchemy.exc import DBAPIError
+
+from compose.fleet import ServiceEndedError
+from compose.publisher import BadLineError, NotDeliveredError
+from compose.run import RunError
+from compose.show import UnknownCheckoutError
+from compose.stack import StackError
+from schemas.codec import RegistryUnavailableError
+from schemas.registry import IncompatibleSchemaError
+
+FAILED: Final = 1
+INCOMPATIBLE: Final = 2
+_SPEAK_FOR_THEMSELVES: Final = (
+    BadLineError,
+    NotDeliveredError,
+    RegistryUnavailableError,
+    RunError,
+    ServiceEndedError,
+    StackError,
+    UnknownCheckoutError,
+)
+
+
+@contextmanager
+def one_line(command: str) -> Iterator[None]:
+    """Run a command's body; known errors end it with one line on stderr."""
+    try:
+        yield
+    except IncompatibleSchemaError as error:
+        _end(command, str(error), INCOMPATIBLE)
+    except _SPEAK_FOR_THEMSELVES as error:
+        _end(command, str(error))
+    except DBAPIError as error:
+        _end(command, f"database: {_flat(error.orig)}. Is it running, and migrated (`checkout setup`)?")
+    except KafkaException as error:
+        _end(command, f"Kafka: {error.args[0].str()}. Is KAFKA_BOOTSTRAP_SERVERS right and the broker running?")
+    except (httpx2.HTTPError, SchemaRegistryError) as error:
+        _end(command, f"schema registry: {_flat(error)}. Is SCHEMA_REGISTRY_URL right and the registry running?")
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}" if error.filename else f"{error}. Are the servers running?"
+        _end(command, where)
+
+
+def _flat(error: object) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _end(command: str, reason: str, code: int = FAILED) -> None:
+    typer.echo(f"checkout {command}: {reason}", err=True)
+    raise typer.Exit(code) from None
