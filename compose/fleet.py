@@ -1,7 +1,6 @@
 """The service processes of `checkout run`: started together, stopped together, never left behind."""
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
@@ -106,8 +105,3 @@ class Fleet:
 def _die_with_parent() -> None:
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-def service_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment with the servers' addresses in it."""
-    return {**os.environ, **environ}

@@ -30,7 +30,8 @@ from services.shell.settings import Settings
 _IDLE_S: Final = 0.1
 _CALLS_OUT_S: Final = 0.003
 """Answers can't interrupt a poll, so while calls are out a poll is short."""
-_AWAY_S: Final = (0.1, 0.2, 0.5, 1.0)
+_AWAY_S: Final = 0.5
+"""Between two looks at a database or registry that is away."""
 _MAINTAIN_S: Final = 3600.0
 _TIMER_LIMIT: Final = 500
 
@@ -118,7 +119,7 @@ class Loop:
             log.warning("waiting until it is back", reason=reason)
         self.waiting_for = reason
         self._intake.stay()
-        self._stop.wait(_AWAY_S[-1] if len(self._lanes) else _AWAY_S[1])
+        self._stop.wait(_AWAY_S)
 
     def _take(self) -> None:
         if len(self._lanes) >= self._settings.in_flight_limit:

@@ -10,18 +10,20 @@ class Metrics:
 
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
-        names = {"registry": self.registry, "labelnames": ("service",)}
         self._transitions = Counter(
             "checkout_saga_transitions_total",
             "Changes of a checkout's state",
             ("service", "from_state", "to_state"),
             registry=self.registry,
         )
-        self._handled = Counter("checkout_messages_handled_total", "Messages settled", **names)  # type: ignore[arg-type]
-        self._duplicates = Counter("checkout_inbox_duplicates_total", "Messages known already", **names)  # type: ignore[arg-type]
-        self._dead = Counter("checkout_dead_letters_total", "Messages given up", **names)  # type: ignore[arg-type]
-        self._published = Counter("checkout_outbox_published_total", "Events delivered to the broker", **names)  # type: ignore[arg-type]
+        self._handled = self._counter("checkout_messages_handled_total", "Messages settled")
+        self._duplicates = self._counter("checkout_inbox_duplicates_total", "Messages known already")
+        self._dead = self._counter("checkout_dead_letters_total", "Messages given up")
+        self._published = self._counter("checkout_outbox_published_total", "Events delivered to the broker")
         self._service = service
+
+    def _counter(self, name: str, what: str) -> Counter:
+        return Counter(name, what, ("service",), registry=self.registry)
 
     def settled(self, draft: Draft) -> None:
         """A batch was committed."""

@@ -325,8 +325,15 @@ def test_many_bad_messages_in_one_batch_take_nobody_with_them(lane: System) -> N
     for number, (good, bad) in enumerate(zip(goods, UNREADABLE.values(), strict=True)):
         sender.send(bad.topic, bad.make(lane), number)
         sender.send("checkout.requested", whole(lambda _, good=good: good)(lane), -1)  # type: ignore[misc]
-    for number, bad in enumerate(UNREADABLE.values()):
-        await_letters(lane, sender.place(number), bad.listeners)
+    wanted = {sender.place(number): set(bad.listeners) for number, bad in enumerate(UNREADABLE.values())}
+
+    def all_told() -> dict[Place, dict[str, int]] | None:
+        found = letters(lane)
+        numbers = {place: {service: len(some) for service, some in found.get(place, {}).items()} for place in wanted}
+        return numbers if all(numbers[place].keys() >= wanted[place] for place in wanted) else None
+
+    told = wait_for(all_told, "every letter")
+    assert told == {place: dict.fromkeys(services, 1) for place, services in wanted.items()}
     lane.await_rest(good.checkout_id for good in goods)
     assert {lane.status("checkout", good.checkout_id) for good in goods} == {"captured"}
 

@@ -124,7 +124,8 @@ def test_what_is_let_go_is_sold_again(crowd: System) -> None:
     refused |= publish_at_once(crowd, late)
     assert shelf(crowd, "bouncing") == (0, 0, 10)
     assert sold([*requests, *late], refused)["bouncing"] == 10
-    assert set(refused.values()) == {"OUT_OF_STOCK", "CAPTURE_REFUSED", "CARD_BLOCKED"}
+    # which of the others came early enough to be refused by their bank is chance
+    assert {"OUT_OF_STOCK"} < set(refused.values()) <= {"OUT_OF_STOCK", "CAPTURE_REFUSED", "CARD_BLOCKED"}
 
 
 def test_the_refused_are_told_which_product_was_gone(crowd: System) -> None:
