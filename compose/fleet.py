@@ -89,7 +89,7 @@ class Fleet:
                 # Ctrl-C is for the command, which stops the services in order
                 start_new_session=True,
                 # a command that is killed takes its services with it
-                preexec_fn=_die_with_parent,  # noqa: PLW1509
+                preexec_fn=die_with_parent,  # noqa: PLW1509
             )
 
     def _answers(self, service: str) -> bool:
@@ -102,6 +102,7 @@ class Fleet:
             return False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a process that was just forked: end when the one that started it ends, however it ends (Linux only)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

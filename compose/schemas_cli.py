@@ -13,6 +13,7 @@ from compose.settings import Servers
 from schemas.choreography import topics
 from schemas.codec import avsc, compact
 from schemas.registry import published, unreleased
+from schemas.registry_client import registry_client
 from services.shell.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Register the Avro schemas, check that a change is compatible.")
@@ -33,7 +34,7 @@ def register_command() -> None:
 def check() -> None:
     """Hold the schemas of this tree against those that the registry has; exit 2 when one is not compatible."""
     servers = read_settings(Servers)
-    with one_line("schemas check"), SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+    with one_line("schemas check"), registry_client(servers.schema_registry_url) as client:
         bad = [event for event in topics() if not _compatible(client, f"{servers.topic_prefix}{event}-value", event)]
     for event in bad:
         typer.echo(f"schemas/{event}.avsc can't replace what is registered: a reader of one would not read the other. "

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from sqlalchemy import create_engine
 
 from compose.settings import Servers
 from outbox.bulk import BulkInsert
 from schemas.choreography import SERVICES
 from schemas.registry import create_topics, register
+from schemas.registry_client import registry_client
 from services.shell.migrate import upgrade
 
 PLENTY: Final = 10_000_000
@@ -37,7 +37,7 @@ def migrate(servers: Servers) -> None:
 
 def register_schemas(servers: Servers) -> dict[str, int]:
     """Register every schema; subject -> id. Raises IncompatibleSchemaError."""
-    with SchemaRegistryClient({"url": servers.schema_registry_url}) as client:
+    with registry_client(servers.schema_registry_url) as client:
         return register(client, servers.topic_prefix)
 
 

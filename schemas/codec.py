@@ -9,12 +9,13 @@ import struct
 from importlib import resources
 from typing import Any, Final
 
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from schemas.envelope import Envelope
 from schemas.events import EVENTS, from_record, to_record
+from schemas.registry_client import registry_client
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
 """Longer values are dead letters unread: a decoder must not be asked to expand what it can't bound."""
@@ -47,7 +48,7 @@ class Codec:
     """
 
     def __init__(self, registry_url: str, topic_prefix: str = "") -> None:
-        self._client = SchemaRegistryClient({"url": registry_url, "max.retries": 2, "retries.wait.ms": 100})
+        self._client = registry_client(registry_url)
         self._prefix = topic_prefix
         self._contexts = {name: SerializationContext(topic_prefix + name, MessageField.VALUE) for name in EVENTS}
         self._serializers = {name: self._serializer(name) for name in EVENTS}

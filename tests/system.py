@@ -23,7 +23,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from compose import setting_up
 from compose.audit.reading import dump, ledger_entries
 from compose.audit.report import Report, audit
-from compose.fleet import Fleet
+from compose.fleet import Fleet, die_with_parent
 from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
@@ -280,6 +280,7 @@ class System:
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509
             )
         wait_for(self._provider_answers, "the provider to listen")
 

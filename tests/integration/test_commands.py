@@ -244,7 +244,7 @@ def id_of(system: System, event: str, checkout_id: str) -> str:
 
 @pytest.fixture
 def registry(servers: TestServers) -> Iterator[SchemaRegistryClient]:
-    with SchemaRegistryClient({"url": servers.registry}) as client:
+    with SchemaRegistryClient({"url": servers.registry, "timeout": 5, "max.retries": 3}) as client:
         yield client
 
 

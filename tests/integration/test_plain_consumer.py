@@ -120,8 +120,9 @@ def run(servers: TestServers, scratch: Path) -> Iterator[Run]:
 
 def consumed(servers: TestServers, prefix: str) -> Iterator[Record]:
     """Every record of every event topic, decoded by whatever schema it says that it was written with."""
-    with SchemaRegistryClient({"url": servers.registry}) as registry:
-        decode: Any = AvroDeserializer(registry)
+    # as a careful client has it: a limit on every request, and no question about "associations" before each topic
+    with SchemaRegistryClient({"url": servers.registry, "timeout": 5, "max.retries": 3}) as registry:
+        decode: Any = AvroDeserializer(registry, conf={"subject.name.strategy.type": "TOPIC"})
         for message in messages(servers, [prefix + topic for topic in topics()]):
             topic, key, headers = str(message.topic()), message.key(), message.headers() or []
             assert isinstance(key, bytes)
