@@ -11,7 +11,11 @@ from schemas.events import Event
 
 CHECKOUT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-TRACE_HEADERS: Final = ("traceparent", "tracestate", "baggage")
+TRACE_HEADERS: Final = {"traceparent": 55, "tracestate": 512, "baggage": 8192}
+"""Name -> most bytes that are handed on: an event must not outgrow its topic for what came with its cause.
+
+Source: W3C Trace Context, section 3.3; W3C Baggage, section 3.3.
+"""
 
 Header = tuple[str, bytes | None]
 
@@ -44,7 +48,7 @@ def trace_headers(incoming: list[Header]) -> list[Header]:
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """
-    found = {name: value for name, value in incoming if name in TRACE_HEADERS and value is not None}
+    found = {name: value for name, value in incoming if value is not None and len(value) <= TRACE_HEADERS.get(name, -1)}
     parent = found.get("traceparent", b"").decode("utf-8", "replace")
     if not _TRACEPARENT.fullmatch(parent):
         return [("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode())]

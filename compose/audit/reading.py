@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.request import urlopen
 from uuid import UUID
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from sqlalchemy import Connection, create_engine, text
 
 from compose.audit.facts import (
@@ -89,7 +89,9 @@ def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
     try:
         found = bounds(servers.kafka_bootstrap_servers, [servers.topic_prefix + name for name in names])
         left = {place: high for place, (low, high) in found.items() if high > low}
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in left])
+        # so that the client knows the leaders when it is assigned, and fetches at once
+        consumer.list_topics(timeout=_TIMEOUT_S)
+        consumer.assign([TopicPartition(*place, found[place][0]) for place in left])
         while left:
             for message in consumer.consume(5000, _POLL_S):
                 place = (str(message.topic()), int(message.partition() or 0))

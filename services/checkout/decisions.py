@@ -33,7 +33,7 @@ from schemas.events import (
     WarehouseReleased,
 )
 from schemas.failures import Code, customer_message
-from services.checkout.rules import Problem, problem_of
+from services.checkout.rules import Problem, problem_of, short
 
 _ORDERS: Final = UUID("8d6b8f0e-5f0b-4b43-9c0e-6a2f5f3a7c11")
 """Name space of order ids: one checkout can only ever have one order."""
@@ -121,11 +121,12 @@ def on_checkout_requested(
 
 def on_checkout_cancel_requested(known: Checkout | None, event: CheckoutCancelRequested, _at: datetime) -> Outcome:
     """Cancel what is not captured yet; a wish that comes before its checkout waits for it."""
-    wish = f"cancel requested: {event.reason or 'no reason given'}"
+    reason = short(event.reason)
+    wish = f"cancel requested: {reason or 'no reason given'}"
     if known is None:
         return Decision(Checkout(checkout_id=event.checkout_id, status=Status.CANCELLED_FIRST, detail=wish), note=wish)
     if known.status in OPEN:
-        return _fail(known, Code.CANCELLED, event.reason)
+        return _fail(known, Code.CANCELLED, reason)
     return Decision(known, note=f"{wish}; too late, already {known.status}")
 
 

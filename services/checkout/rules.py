@@ -17,11 +17,13 @@ CURRENCIES: Final = frozenset(
 """What the shop charges in. Source: ISO 4217, active codes."""
 MAX_LINES: Final = 200
 MAX_QUANTITY: Final = 10_000
+MAX_WORDS: Final = 200
 MAX_TOTAL_MINOR: Final = 99_999_999
 """The largest amount that card schemes take in one charge. Source: https://docs.stripe.com/api/charges/object"""
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@-]{1,64}")
 _CARD_NUMBER: Final = re.compile(r"[2-6][0-9]{12,18}")
 """As cards are numbered: 13 to 19 digits, the first one a bank's or a merchant's. Source: ISO/IEC 7812-1."""
+_LONG_NUMBER: Final = re.compile(r"[0-9](?:[ ._-]?[0-9]){12,}")
 _SEPARATORS: Final = str.maketrans("", "", "._:@-")
 
 
@@ -63,6 +65,14 @@ def _identifier_fault(value: str) -> str | None:
     if _CARD_NUMBER.fullmatch(digits) and _luhn(digits):
         return "looks like a card number; send the id of a stored payment method"
     return None
+
+
+def short(words: str) -> str:
+    """A shop's free text as it may be kept and published: bounded, and without anything as long as a card number.
+
+    An event must not grow past what its listeners read, whatever a shop writes into a reason.
+    """
+    return _LONG_NUMBER.sub("[number removed]", words[:MAX_WORDS].replace("\0", ""))
 
 
 def _luhn(digits: str) -> bool:

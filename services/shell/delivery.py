@@ -72,12 +72,19 @@ def from_timer(event: Event, at: datetime) -> Delivery:
 
 def _origin(message: Message) -> Origin:
     kind, milliseconds = message.timestamp()
-    known = kind != TIMESTAMP_NOT_AVAILABLE
-    timestamp = datetime.fromtimestamp(milliseconds / 1000 if known else 0, UTC)
+    timestamp = _instant(0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
         raise ValueError("a consumed message has a topic, a partition and an offset")
     return Origin(topic, partition, offset, timestamp, _bytes(message.key()), _bytes(message.value()))
+
+
+def _instant(milliseconds: int) -> datetime:
+    """Kafka's timestamp; producers may write any 64-bit number into it, and 1970 stands for those that are no date."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _bytes(raw: str | bytes | None) -> bytes | None:

@@ -216,7 +216,6 @@ UNREADABLE: Final = {
     "2 MB of no Avro": Bad(value(lambda _: b"not avro" * (LONG // 8)), TOO_LONG),
     "a sku of 2 MB": Bad(whole(lambda system: system.request(new_id(), sku="x" * LONG)), TOO_LONG),
     "a reason of 2 MB": Bad(whole(a_wish("x" * LONG)), TOO_LONG, WISHES),
-    "a reason with NUL": Bad(whole(a_wish("I\0changed")), "NUL", WISHES, disposition="fatal"),
     "binary headers": Bad(with_headers(("trace", b"\xff\0\xfe"), ("ce_id", b"\0")), NOT_THE_WIRE_FORMAT),
     "headers without a value": Bad(with_headers(("trace", None), ("empty", b"")), NOT_THE_WIRE_FORMAT),
     "doubled headers": Bad(with_headers(("n", b"1"), ("other", b"-"), ("n", b"2")), NOT_THE_WIRE_FORMAT),
@@ -579,3 +578,50 @@ def test_the_audit_names_every_forged_event_and_nothing_else(lane: System, forge
     named = {(breach.invariant, breach.offender) for breach in lane.audit().breaches}
     expected = {(5, published.event.checkout_id) for published in forgeries.values()}
     assert named == expected | {(3, forgeries["checkout.accepted"].event.checkout_id)}
+
+
+# --- what would outgrow or overturn those who read it ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(servers: TestServers, scratch: Path) -> Iterator[System]:
+    """One partition, so that whatever a bad message holds up is seen."""
+    with System(servers, scratch, partitions=1) as running:
+        yield running
+
+
+def test_a_reason_of_nearly_1_mib_still_lets_go_of_money_and_stock(own: System) -> None:
+    request = own.request(method="slow")
+    own.publish(request)
+    own.await_status("payment", request.checkout_id, "authorizing")
+    reason = "4242 4242 4242 4242 " + "x" * (2**20 - 100)
+    own.publish(ev.CheckoutCancelRequested(checkout_id=request.checkout_id, reason=reason))
+    own.await_status("checkout", request.checkout_id, "compensated")
+    [detail] = [e.detail for _, e in own.events(request.checkout_id) if isinstance(e, ev.CheckoutFailed)]
+    assert detail.startswith("[number removed]")
+    assert len(detail) < 250
+
+
+@pytest.mark.parametrize("timestamp", [-(10**15), 2**62])
+def test_a_timestamp_that_is_no_date_overturns_nobody(own: System, timestamp: int) -> None:
+    odd, good = own.request(), own.request()
+    raw = whole(lambda _: odd)(own)
+    producer = Producer(producer_config(own.servers.kafka_bootstrap_servers))
+    producer.produce(own.servers.topic_prefix + "checkout.requested", raw.value, raw.key, timestamp=timestamp)
+    assert producer.flush(30) == 0
+    own.publish(good)
+    own.await_status("checkout", good.checkout_id, "captured")
+
+
+def test_a_huge_baggage_is_not_handed_on(own: System) -> None:
+    sender, request = Sender(own), own.request()
+    raw = whole(lambda _: request)(own)
+    parent = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+    sender.send("checkout.requested", Raw(raw.key, raw.value, [("traceparent", parent), ("baggage", b"x" * 4_000_000)]))
+    sender.place()
+    own.await_status("checkout", request.checkout_id, "captured")
+
+
+def test_after_those_the_books_are_clean(own: System) -> None:
+    own.await_rest()
+    own.assert_clean()

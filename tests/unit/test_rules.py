@@ -12,7 +12,7 @@ from schemas.decision import Decision
 from schemas.events import CheckoutRequested, Line
 from schemas.failures import Code
 from services.checkout.decisions import handlers
-from services.checkout.rules import CURRENCIES, MAX_TOTAL_MINOR, problem_of
+from services.checkout.rules import CURRENCIES, MAX_TOTAL_MINOR, problem_of, short
 
 from . import making as a
 
@@ -217,3 +217,18 @@ def test_whatever_is_asked_gets_an_answer_that_can_be_stored(asked: CheckoutRequ
     state: Any = decision.state
     assert all("\0" not in text and text.isascii() for text in (state.customer_id, state.currency, state.detail))
     assert -INT64 - 1 <= state.total_minor <= INT64
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", ""),
+        ("changed my mind", "changed my mind"),
+        ("x" * 1000, "x" * 200),
+        ("a NUL\0 is no letter", "a NUL is no letter"),
+        ("my card 4242-4242 4242.4242 was stolen", "my card [number removed] was stolen"),
+        ("order 1234567", "order 1234567"),
+    ],
+)
+def test_a_shops_free_text_is_bounded_and_holds_no_card_number(words: str, kept: str) -> None:
+    assert short(words) == kept
