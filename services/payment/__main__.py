@@ -9,7 +9,7 @@ def main() -> None:
     """Read the environment and run until SIGTERM or SIGINT."""
     settings = read_settings(PaymentSettings)
     provider = make_provider(settings)
-    run(make(provider), settings, release=provider.close)
+    run(make(provider, settings.payment_calls_limit), settings, release=provider.close)
 
 
 if __name__ == "__main__":

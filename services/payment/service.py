@@ -29,6 +29,13 @@ def make_provider(settings: PaymentSettings) -> PaymentProvider:
     return SandboxProvider(settings.payment_provider_url, settings.payment_timeout_s, settings.payment_calls_limit)
 
 
-def make(provider: PaymentProvider) -> Service:
-    """The service as the shell runs it."""
-    return Service(NAME, handlers(), store.load, perform=provider.perform, unknown=OutcomeUnknownError)
+def make(provider: PaymentProvider, calls_at_once: int = 256) -> Service:
+    """The service as the shell runs it. calls_at_once: provider calls in flight at the same time, at most."""
+    return Service(
+        NAME,
+        handlers(),
+        store.load,
+        perform=provider.perform,
+        unknown=OutcomeUnknownError,
+        calls_at_once=calls_at_once,
+    )

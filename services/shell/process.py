@@ -31,7 +31,6 @@ _STUCK_S: Final = 60.0
 _LEAVE_S: Final = 4.0
 _LOOK_S: Final = 0.2
 _REGISTRY_AGAIN_S: Final = 1.0
-_CALLS_AT_ONCE: Final = 256
 
 log = structlog.get_logger("shell.process")
 
@@ -114,7 +113,7 @@ class _Process:
         self._stop_timeout_s = settings.stop_timeout_s
         self._wake = Wake()
         self._metrics = Metrics(service.name)
-        self._calls = Calls(service.perform, service.unknown, _CALLS_AT_ONCE) if service.perform else None
+        self._calls = Calls(service.perform, service.unknown, service.calls_at_once) if service.perform else None
         batch = Batch(service, engine, scribe, _now, probe)
         self._loop = Loop(
             service,

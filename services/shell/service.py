@@ -47,8 +47,8 @@ class DueTimer:
 class Service:
     """A service: its decisions, how to load what they need, its timers, and who makes its provider calls.
 
-    perform, unknown: see `Calls`; None for a service that calls nobody. Raises MapError when its handlers are
-    not those that the choreography gives it.
+    perform, unknown, calls_at_once: see `Calls`; None for a service that calls nobody. Raises MapError when its
+    handlers are not those that the choreography gives it.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Service:
     timers: Sequence[DueTimer] = ()
     perform: Perform | None = None
     unknown: type[Exception] = Exception
+    calls_at_once: int = 256
 
     def __post_init__(self) -> None:
         """Hold the service against the map."""
