@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from compose.offsets import QUIET, bounds
 from compose.settings import Servers
+from dlq.letter import letter_id
 from schemas.choreography import SERVICES, dead_letter_topic
 from schemas.codec import Codec
 from schemas.events import CheckoutCompleted, CheckoutFailed
@@ -14,8 +16,12 @@ from schemas.events import CheckoutCompleted, CheckoutFailed
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a checkout ended: `completed`, the code of its failure, or `dead letter` for one of its messages."""
+    """How a checkout ended: `completed`, the code of its failure, or `dead letter` for one of its messages.
 
+    identity: of the event or letter; the same one may be delivered twice.
+    """
+
+    identity: UUID
     checkout_id: str
     outcome: str
     message: str = ""
@@ -57,9 +63,9 @@ class Ends:
         topic, key = str(message.topic()), message.key()
         checkout_id = key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
         if topic in self._letters:
-            return End(checkout_id, "dead letter")
+            return End(letter_id(message), checkout_id, "dead letter")
         value = message.value()
-        event = self._codec.decode(topic.removeprefix(self._prefix), value if isinstance(value, bytes) else None).event
-        if isinstance(event, CheckoutFailed):
-            return End(checkout_id, event.code, event.message)
-        return End(checkout_id, "completed")
+        heard = self._codec.decode(topic.removeprefix(self._prefix), value if isinstance(value, bytes) else None)
+        if isinstance(heard.event, CheckoutFailed):
+            return End(heard.event_id, checkout_id, heard.event.code, heard.event.message)
+        return End(heard.event_id, checkout_id, "completed")

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from rich.table import Table
 
@@ -17,6 +18,7 @@ class Tally:
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     outcomes: dict[str, list[str]] = field(default_factory=dict)
+    _heard: set[UUID] = field(default_factory=set)
 
     def expect(self, checkout_id: str, kind: Kind) -> None:
         """This checkout was published."""
@@ -25,6 +27,9 @@ class Tally:
     def hear(self, end: End) -> None:
         """An end was heard; other runs' are ignored."""
         kind = self.kinds.get(end.checkout_id)
+        if end.identity in self._heard:
+            return  # a relay that was killed publishes again what it could not delete
+        self._heard.add(end.identity)
         if kind is None or (end.outcome == DEAD_LETTER and kind.expected != DEAD_LETTER):
             return
         self.outcomes.setdefault(end.checkout_id, []).append(end.outcome)

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from confluent_kafka import Message
+
 from outbox.add import Record
 from schemas.choreography import dead_letter_topic
 from schemas.envelope import Header, rfc3339
@@ -65,6 +67,13 @@ def record(letter: Letter, topic_prefix: str = "") -> Record:
         aggregatetype="dead_letter",
         headers=[*original, *ours],
     )
+
+
+def letter_id(message: Message) -> UUID:
+    """The identity of a dead letter on its topic: that of the message that was given up."""
+    headers = message.headers() or []
+    found = dict(headers if isinstance(headers, list) else headers.items()).get("dlq-id")
+    return UUID(found.decode() if isinstance(found, bytes) else str(found))
 
 
 def _is_ours(name: str) -> bool:

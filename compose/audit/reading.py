@@ -6,7 +6,6 @@ from contextlib import closing
 from functools import partial
 from typing import Any, Final
 from urllib.request import urlopen
-from uuid import UUID
 
 from confluent_kafka import Consumer, Message, TopicPartition
 from sqlalchemy import Connection, create_engine, text
@@ -23,6 +22,7 @@ from compose.audit.facts import (
 )
 from compose.offsets import QUIET, bounds
 from compose.settings import Servers
+from dlq.letter import letter_id
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
 from services.shell.delivery import read
@@ -63,7 +63,7 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
     for message in dump(servers, [*topics(), *letters]):
         name = str(message.topic()).removeprefix(servers.topic_prefix)
         if name in letters:
-            facts.letters[letters[name]].add(_letter_id(message))
+            facts.letters[letters[name]].add(letter_id(message))
             continue
         delivery = read(message, codec, servers.topic_prefix)
         heard = Heard(delivery.event_id, f"{name}/{message.partition()}/{message.offset()}")
@@ -104,12 +104,6 @@ def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
 
 def _position(consumer: Consumer, place: tuple[str, int]) -> int:
     return int(consumer.position([TopicPartition(*place)])[0].offset)
-
-
-def _letter_id(message: Message) -> UUID:
-    headers = message.headers() or []
-    found = dict(headers if isinstance(headers, list) else headers.items()).get("dlq-id")
-    return UUID(found.decode() if isinstance(found, bytes) else str(found))
 
 
 def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:
