@@ -165,7 +165,7 @@ class Relay:
         """Publish `rows` together; what was refused is tried alone: brokers refuse whole batches for one row."""
         outcome = self._send_together(rows)
         refused = [row for row, error in outcome.failed if not _passes(error)]
-        if len(refused) > 1 or (refused and len(rows) > 1):
+        if refused and len(rows) > 1:
             outcome.failed = [(row, error) for row, error in outcome.failed if _passes(error)]
             for row in refused:
                 alone = self._send_together([row])
