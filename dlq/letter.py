@@ -1,7 +1,7 @@
 """A dead letter as an outbox record: the original key, value and headers, and `dlq-*` headers that say why.
 
 Every header is UTF-8 text, stands once and is on every letter, so that a filter never meets a missing one.
-`x-original-topic` and `kafka_dlt-original-topic` are for other tools.
+`x-original-topic` and `kafka_dlt-original-topic` are for other tools. Nothing of the message is decoded here.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,11 @@ from outbox.add import Record
 from schemas.choreography import dead_letter_topic
 from schemas.envelope import Header, rfc3339
 
-_MESSAGE_CHARS: Final = 2000
+MESSAGE_CHARS: Final = 2000
+STACK_BYTES: Final = 8 * 1024
 _FOR_OTHERS: Final = ("x-original-topic", "kafka_dlt-original-topic")
+COMPENSATED: Final = "compensated"
+NOT_COMPENSATED: Final = "none"
 
 
 class Disposition(StrEnum):
@@ -30,69 +33,153 @@ class Disposition(StrEnum):
     UNSAFE = "unsafe"
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message that its service gives up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the message lay first, and its bytes as they lay there."""
 
-    event_id: the message's identity, also of one that can't be read. lane: its ordering key.
-    """
-
-    event_id: UUID
-    lane: str
-    service: str
-    group: str
-    disposition: Disposition
-    error_class: str
-    message: str
     topic: str
     partition: int
     offset: int
     timestamp: datetime
-    failed_at: datetime
     key: bytes | None
     value: bytes | None
     headers: list[Header]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What went wrong. stack: frames without locals. fingerprint: equal for faults of the same cause."""
+
+    error_class: str
+    message: str
+    stack: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which replay a message came back by. id: "" for a message that was never replayed."""
+
+    id: str = ""
+    count: int = 0
+    edit_of: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message that its service gives up.
+
+    id: the letter's identity; a message that fails again keeps it. event_id: the message's identity for the inbox, also
+    of one that can't be read. lane: its ordering key. handler: the function that should have handled it. attempts: how
+    often it was tried; timeouts: how many of them ended without an answer. compensation: `compensated` when what it
+    should have done was undone instead.
+    """
+
+    id: str
+    event_id: UUID
+    lane: str
+    service: str
+    group: str
+    handler: str
+    handler_version: str
+    disposition: Disposition
+    fault: Fault
+    attempts: int
+    timeouts: int
+    first_failed_at: datetime
+    failed_at: datetime
+    origin: Origin
+    operation: str = ""
+    compensation: str = NOT_COMPENSATED
+    replay: Replay = Replay()
+
+
 def record(letter: Letter, topic_prefix: str = "") -> Record:
     """The record to add to the outbox, in the transaction that gives the message up."""
-    ours: list[Header] = [(name, value.encode("utf-8", "replace")) for name, value in _headers(letter).items()]
-    original = [(name, value) for name, value in letter.headers if not _is_ours(name)]
+    ours: list[Header] = [(name, value.encode("utf-8", "replace")) for name, value in headers_of(letter).items()]
     return Record(
         topic=topic_prefix + dead_letter_topic(letter.service),
         key=letter.lane,
-        raw_key=letter.key,
-        payload=letter.value,
+        raw_key=letter.origin.key,
+        payload=letter.origin.value,
         type="dead_letter",
         aggregatetype="dead_letter",
-        headers=[*original, *ours],
+        headers=[*originals(letter.origin.headers), *ours],
     )
 
 
-def letter_id(message: Message) -> UUID:
-    """The identity of a dead letter on its topic: that of the message that was given up."""
-    headers = message.headers() or []
-    found = dict(headers if isinstance(headers, list) else headers.items()).get("dlq-id")
-    return UUID(found.decode() if isinstance(found, bytes) else str(found))
+def originals(headers: list[Header]) -> list[Header]:
+    """The headers that the message had before it was a dead letter."""
+    return [(name, value) for name, value in headers if not is_ours(name)]
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Whether a header belongs to the dead letter and not to the message."""
     return name.startswith("dlq-") or name in _FOR_OTHERS
 
 
-def _headers(letter: Letter) -> dict[str, str]:
+def text_headers(message: Message) -> dict[str, str]:
+    """The headers of a message as text; of a name that stands twice the last one."""
+    headers = message.headers() or []
+    pairs = headers if isinstance(headers, list) else list(headers.items())
+    return {name: _text(value) for name, value in pairs}
+
+
+def letter_event_id(message: Message) -> UUID:
+    """The identity, for the inbox, of the message that a dead letter holds."""
+    return UUID(text_headers(message)["dlq-event-id"])
+
+
+def letter_id(message: Message) -> str:
+    """The identity of a dead letter on its topic."""
+    return text_headers(message)["dlq-id"]
+
+
+def schema_id_of(value: bytes | None) -> str:
+    """The schema id in the Confluent prefix of a value, as text; "" where there is none."""
+    if value is None or len(value) < 5 or value[0] != 0:  # noqa: PLR2004 - 0x00 and four bytes
+        return ""
+    return str(int.from_bytes(value[1:5], "big"))
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def _cut(stack: str) -> str:
+    """The innermost frames: what is cut away are the outer ones."""
+    return stack.encode("utf-8", "replace")[-STACK_BYTES:].decode("utf-8", "ignore")
+
+
+def headers_of(letter: Letter) -> dict[str, str]:
+    """Every header of a dead letter that is not the message's own."""
+    origin, fault, replay = letter.origin, letter.fault, letter.replay
     return {
-        "dlq-id": str(letter.event_id),
+        "dlq-id": letter.id,
+        "dlq-event-id": str(letter.event_id),
         "dlq-service": letter.service,
         "dlq-consumer-group": letter.group,
+        "dlq-handler": letter.handler,
+        "dlq-handler-version": letter.handler_version,
         "dlq-disposition": letter.disposition.value,
-        "dlq-error-class": letter.error_class,
-        "dlq-error-message": letter.message[:_MESSAGE_CHARS],
+        "dlq-error-class": fault.error_class,
+        "dlq-error-message": fault.message[:MESSAGE_CHARS],
+        "dlq-error-stack": _cut(fault.stack),
+        "dlq-fingerprint": fault.fingerprint,
+        "dlq-attempts": str(letter.attempts),
+        "dlq-timeouts": str(letter.timeouts),
+        "dlq-first-failed-at": rfc3339(letter.first_failed_at),
         "dlq-failed-at": rfc3339(letter.failed_at),
-        "dlq-original-topic": letter.topic,
-        "dlq-original-partition": str(letter.partition),
-        "dlq-original-offset": str(letter.offset),
-        "dlq-original-timestamp": rfc3339(letter.timestamp),
-        "x-original-topic": letter.topic,
-        "kafka_dlt-original-topic": letter.topic,
+        "dlq-operation": letter.operation,
+        "dlq-compensation": letter.compensation,
+        "dlq-schema-id": schema_id_of(origin.value),
+        "dlq-original-topic": origin.topic,
+        "dlq-original-partition": str(origin.partition),
+        "dlq-original-offset": str(origin.offset),
+        "dlq-original-timestamp": rfc3339(origin.timestamp),
+        "dlq-replay-count": str(replay.count),
+        "dlq-replay-id": replay.id,
+        "dlq-edit-of": replay.edit_of,
+        "x-original-topic": origin.topic,
+        "kafka_dlt-original-topic": origin.topic,
     }

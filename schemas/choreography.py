@@ -83,7 +83,7 @@ MAP: tuple[Entry, ...] = (
                 "payment",
                 "record the payment to come, check that the payment method is the customer's; "
                 "authorize if the reservation was heard first",
-                ("payment.authorized", "payment.declined"),
+                ("payment.authorized", "payment.declined", "payment.delayed"),
             ),
         ),
     ),
@@ -94,7 +94,7 @@ MAP: tuple[Entry, ...] = (
             Reaction(
                 "payment",
                 "authorize at the provider, key checkout:{checkout_id}:auth",
-                ("payment.authorized", "payment.declined"),
+                ("payment.authorized", "payment.declined", "payment.delayed"),
             ),
         ),
     ),
@@ -131,7 +131,7 @@ MAP: tuple[Entry, ...] = (
             Reaction(
                 "payment",
                 "capture, key checkout:{checkout_id}:capture",
-                ("payment.captured", "payment.capture_failed"),
+                ("payment.captured", "payment.capture_failed", "payment.delayed"),
             ),
             Reaction("checkout", "state capture_pending"),
         ),
@@ -150,6 +150,16 @@ MAP: tuple[Entry, ...] = (
         "payment.capture_failed",
         "payment",
         _fails("state capture_failed, cancel the order, state failed"),
+    ),
+    Entry(
+        "payment.delayed",
+        "payment",
+        (
+            Reaction(
+                "checkout",
+                "note what the customer reads meanwhile; a capture that waits: state capture_failed until it is captured",
+            ),
+        ),
     ),
     Entry("checkout.completed", "checkout", ends=True),
     Entry(
@@ -194,7 +204,7 @@ TIMERS: tuple[Timer, ...] = (
         "timer.deadline_passed",
         "checkout",
         "the checkout's deadline passed before the money was authorized",
-        "state failed, reason EXPIRED",
+        "state failed, reason EXPIRED; where the payment was delayed PAYMENT_UNAVAILABLE or PAYMENT_TIMED_OUT",
         ("checkout.failed",),
     ),
     Timer(
@@ -221,8 +231,19 @@ def dead_letter_topic(service: str) -> str:
     return f"{service}.dlq"
 
 
+def retry_topic(service: str) -> str:
+    """Where a dead letter of `service` is put to be handled again; nobody else hears it."""
+    return f"{service}.retry"
+
+
+LEDGER_TOPIC = "dlq.ledger"
+"""The state of every dead letter; compacted, key `<service>/<letter id>`."""
+DLQ_AUDIT_TOPIC = "dlq.audit"
+"""Who did what to which dead letters, and why; append-only, kept for ever."""
+
+
 def subscriptions(service: str) -> list[str]:
-    """The topics that `service` hears."""
+    """The events that `service` hears."""
     return [e.event for e in MAP if any(r.service == service for r in e.heard_by)]
 
 

@@ -100,6 +100,8 @@ class CheckoutFailed(Event):
     message: str
     detail: str
     accepted: bool
+    error_class: str = ""
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,17 @@ class PaymentCaptureFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentDelayed(Event):
+    """Not an end: `operation` (authorize, capture) waits for the provider and will be tried again."""
+
+    TYPE: ClassVar[str] = "payment.delayed"
+    operation: str
+    code: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentVoided(Event):
     """The answer to checkout.failed: no money is held (`outcome`: voided, nothing)."""
 
@@ -221,6 +234,7 @@ EVENTS: dict[str, type[Event]] = {
         PaymentDeclined,
         PaymentCaptured,
         PaymentCaptureFailed,
+        PaymentDelayed,
         PaymentVoided,
         PaymentRefunded,
     )

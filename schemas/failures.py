@@ -26,6 +26,10 @@ class Code(StrEnum):
     AUTHENTICATION_REQUIRED = "AUTHENTICATION_REQUIRED"
     CAPTURE_REFUSED = "CAPTURE_REFUSED"
     AUTHORIZATION_LOST = "AUTHORIZATION_LOST"
+    PAYMENT_TIMED_OUT = "PAYMENT_TIMED_OUT"
+    PAYMENT_UNAVAILABLE = "PAYMENT_UNAVAILABLE"
+    PROVIDER_ERROR = "PROVIDER_ERROR"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
 
@@ -54,6 +58,10 @@ CUSTOMER_MESSAGES: dict[Code, str] = {
     Code.AUTHENTICATION_REQUIRED: "Your bank wants you to approve this payment. Please try again and approve it.",
     Code.CAPTURE_REFUSED: "Your bank withdrew its approval of the payment. The order was cancelled.",
     Code.AUTHORIZATION_LOST: "Your bank's approval of the payment ran out. The order was cancelled.",
+    Code.PAYMENT_TIMED_OUT: "Your bank did not answer in time. Please try again later; any amount on hold is released.",
+    Code.PAYMENT_UNAVAILABLE: "Payments are not possible at the moment. Please try again later; you were not charged.",
+    Code.PROVIDER_ERROR: "The payment could not be made because of a fault on our side. Any amount on hold is released.",
+    Code.INTERNAL_ERROR: "We could not complete your order because of a fault on our side. Any amount on hold is released.",
     Code.CANCELLED: "Your order was cancelled as you asked. Any amount on hold is released.",
     Code.EXPIRED: "The checkout took too long and was cancelled. Any amount on hold is released.",
 }

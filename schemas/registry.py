@@ -15,10 +15,13 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, Schema
 
 from schemas.choreography import (
     DEAD_LETTER_MAX_BYTES,
+    DLQ_AUDIT_TOPIC,
     EVENT_MAX_BYTES,
+    LEDGER_TOPIC,
     RETENTION_MS,
     SERVICES,
     dead_letter_topic,
+    retry_topic,
     topics,
 )
 from schemas.codec import avsc, compact
@@ -82,14 +85,17 @@ def unreleased() -> list[str]:
 def create_topics(
     bootstrap_servers: str, topic_prefix: str = "", *, partitions: int = 6, replication: int = 1
 ) -> list[str]:
-    """Create the event and dead-letter topics that are missing; the names of those created.
+    """Create the event topics and those of the dead letters that are missing; the names of those created.
 
     Raises KafkaException when the broker refuses one.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
     have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
-    wanted = [_event_topic(topic_prefix + name, partitions, replication) for name in topics()]
-    wanted += [_dead_letter_topic(topic_prefix + dead_letter_topic(name), partitions, replication) for name in SERVICES]
+    configs = _configs(max(1, replication - 1))
+    wanted = [
+        NewTopic(topic_prefix + name, num_partitions=partitions, replication_factor=replication, config=config)
+        for name, config in configs.items()
+    ]
     missing = [topic for topic in wanted if topic.topic not in have]
     if not missing:
         return []
@@ -102,20 +108,24 @@ def create_topics(
     return [topic.topic for topic in missing]
 
 
-def _event_topic(name: str, partitions: int, replication: int) -> NewTopic:
-    return _topic(name, partitions, replication, RETENTION_MS, EVENT_MAX_BYTES)
+def _configs(in_sync: int) -> dict[str, dict[str, str]]:
+    """Topic -> its configuration. in_sync: with fewer replicas in sync a write is refused, not half kept."""
+    events = _config(in_sync, RETENTION_MS, EVENT_MAX_BYTES)
+    letters = _config(in_sync, 3 * RETENTION_MS, DEAD_LETTER_MAX_BYTES)
+    ledger = _config(in_sync, -1, EVENT_MAX_BYTES) | {"cleanup.policy": "compact"}
+    return {
+        **dict.fromkeys(topics(), events),
+        **{dead_letter_topic(service): letters for service in SERVICES},
+        **{retry_topic(service): _config(in_sync, RETENTION_MS, DEAD_LETTER_MAX_BYTES) for service in SERVICES},
+        LEDGER_TOPIC: ledger,
+        DLQ_AUDIT_TOPIC: _config(in_sync, -1, EVENT_MAX_BYTES),
+    }
 
 
-def _dead_letter_topic(name: str, partitions: int, replication: int) -> NewTopic:
-    return _topic(name, partitions, replication, 3 * RETENTION_MS, DEAD_LETTER_MAX_BYTES)
-
-
-def _topic(name: str, partitions: int, replication: int, retention_ms: int, max_bytes: int) -> NewTopic:
-    config = {
+def _config(in_sync: int, retention_ms: int, max_bytes: int) -> dict[str, str]:
+    return {
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "max.message.bytes": str(max_bytes),
-        # with fewer replicas in sync a write is refused, not half kept
-        "min.insync.replicas": str(max(1, replication - 1)),
+        "min.insync.replicas": str(in_sync),
     }
-    return NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config)

@@ -127,18 +127,55 @@ class Refused:
 Answer = Authorized | Declined | Captured | Voided | Refunded | Refused
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAsked:
+    """The provider was not asked this time: its circuit breaker is open. What earlier calls did is another matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Asked, and nobody knows what happened; it will be asked again. attempts: calls without an answer so far."""
+
+    attempts: int
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """Asked as often as the policy allows. code: why, from the catalogue of errors."""
+
+    code: str
+
+
+Outcome = Answer | NotAsked | Unknown | GivenUp
+"""What a decision about a provider call is told."""
+
+
 class OutcomeUnknownError(Exception):
     """No answer, or none that says what happened: the effect may or may not have taken place.
 
-    The same call with the same key is the only thing to do next.
+    What happened has to be asked by the call's key; the same call with the same key is safe to repeat.
+    timed_out: nobody answered in time. throttled: the provider asks to be called less (429).
     """
+
+    def __init__(self, what: str, *, timed_out: bool = False, throttled: bool = False) -> None:
+        super().__init__(what)
+        self.timed_out = timed_out
+        self.throttled = throttled
 
 
 class PaymentProvider(Protocol):
     """A payment provider."""
 
     async def perform(self, call: Call) -> Answer:
-        """Do `call`; safe to repeat. Raises OutcomeUnknownError after a time-out, a lost connection or a 5xx."""
+        """Do `call`; safe to repeat. Raises OutcomeUnknownError after a time-out, a lost connection, 409, 429 or 5xx."""
+
+    async def find(self, call: Call) -> Answer | None:
+        """What became of `call`, by its idempotency key, else by the state of its payment; it has no effect.
+
+        None: the provider has never executed it (it may still be on its way). Raises OutcomeUnknownError where the
+        provider does not answer, or is still executing it.
+        """
 
     async def close(self) -> None:
         """Give connections back."""
