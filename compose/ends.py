@@ -6,9 +6,9 @@ from uuid import UUID
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from compose.offsets import QUIET, bounds
 from compose.settings import Servers
-from dlq.letter import letter_id
+from dlq.letter import letter_event_id
+from dlq.offsets import QUIET, bounds
 from schemas.choreography import SERVICES, dead_letter_topic
 from schemas.codec import Codec
 from schemas.events import CheckoutCompleted, CheckoutFailed
@@ -63,7 +63,7 @@ class Ends:
         topic, key = str(message.topic()), message.key()
         checkout_id = key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
         if topic in self._letters:
-            return End(letter_id(message), checkout_id, "dead letter")
+            return End(letter_event_id(message), checkout_id, "dead letter")
         value = message.value()
         heard = self._codec.decode(topic.removeprefix(self._prefix), value if isinstance(value, bytes) else None)
         if isinstance(heard.event, CheckoutFailed):

@@ -11,8 +11,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from uuid_utils.compat import uuid7
 
-from compose.offsets import QUIET
 from compose.settings import Servers
+from dlq.offsets import QUIET
 from outbox.relay import producer_config
 from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers

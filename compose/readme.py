@@ -10,8 +10,9 @@ from pydantic_settings import BaseSettings
 
 from compose.settings import Servers
 from schemas.choreography import MAP, TIMERS
-from schemas.failures import CUSTOMER_MESSAGES
+from schemas.failures import Code, entry_of
 from services.checkout.service import CheckoutSettings
+from services.payment.provider.declines import CODES
 from services.payment.service import PaymentSettings
 from services.shell.settings import Settings
 from services.warehouse.service import WarehouseSettings
@@ -61,17 +62,39 @@ def settings() -> str:
 
 def _setting(name: str, field: FieldInfo, reader: str) -> str:
     variable = str(field.validation_alias or name).upper()
-    default = "required" if field.is_required() else f"`{field.default}`" if field.default != "" else "empty"
+    default = "required" if field.is_required() else f"`{field.default}`" if str(field.default) else "empty"
     return f"| `{variable}` | {default} | {field.description} | {reader} |"
 
 
 def codes() -> str:
-    """Every code of `checkout.failed`, with what the customer reads."""
-    rows = ["| code | what the customer reads |", "|---|---|"]
-    return "\n".join(rows + [f"| `{code}` | {sentence} |" for code, sentence in CUSTOMER_MESSAGES.items()])
+    """The catalogue of errors: every code of `checkout.failed`."""
+    rows = [
+        "| code | class | the same again may succeed | what the customer reads | what the engineer reads |",
+        "|---|---|---|---|---|",
+    ]
+    for code in Code:
+        entry = entry_of(code)
+        again = "yes" if entry.retryable else "no"
+        rows.append(f"| `{code}` | {entry.error_class} | {again} | {entry.customer} | {entry.engineer} |")
+    return "\n".join(rows)
 
 
-TABLES: Final = {"choreography": choreography, "settings": settings, "codes": codes}
+def provider_codes() -> str:
+    """The provider's words, by the code of ours that they become."""
+    rows = ["| our code | the provider's words |", "|---|---|"]
+    for code in Code:
+        words = ", ".join(f"`{word}`" for word in sorted(CODES) if CODES[word] is code)
+        if words:
+            rows.append(f"| `{code}` | {words} |")
+    return "\n".join(rows)
+
+
+TABLES: Final = {
+    "choreography": choreography,
+    "settings": settings,
+    "codes": codes,
+    "provider_codes": provider_codes,
+}
 
 
 def updated(text: str) -> str:

@@ -15,7 +15,7 @@ from compose.settings import Servers
 from schemas.choreography import SERVICES, topics
 from schemas.codec import Codec
 from schemas.events import to_record
-from schemas.failures import customer_message
+from schemas.failures import entry_of
 from services.shell.delivery import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
@@ -43,9 +43,20 @@ def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
     return {
         "checkout_id": checkout_id,
         "states": states,
-        "customer_reads": customer_message(code) if code else None,
+        "customer_reads": entry_of(code).customer if code else None,
+        "failure": _failure(code) if code else None,
         "trail": trail,
         "events": _events(servers, checkout_id),
+    }
+
+
+def _failure(code: str) -> dict[str, Any]:
+    entry = entry_of(code)
+    return {
+        "code": code,
+        "error_class": entry.error_class,
+        "retryable": entry.retryable,
+        "engineer_reads": entry.engineer,
     }
 
 
@@ -90,8 +101,8 @@ def print_checkout(found: dict[str, Any], console: Console) -> None:
     """For people: states, trail, events."""
     for service, state in found["states"].items():
         console.print(f"[bold]{service}[/]: {state['status']}", highlight=False)
-    if found["customer_reads"]:
-        console.print(f"[bold]the customer reads[/]: {found['customer_reads']}", highlight=False)
+    if found["failure"]:
+        _print_failure(found["customer_reads"], found["failure"], console)
     trail = Table(
         "time (UTC)", "service", "from", "to", "because of", "note", title="audit trail", title_justify="left"
     )
@@ -106,3 +117,10 @@ def print_checkout(found: dict[str, Any], console: Console) -> None:
         content = {key: value for key, value in event["content"].items() if key != "checkout_id"}
         events.add_row(time, event["place"], json.dumps(content, default=str))
     console.print(trail, events)
+
+
+def _print_failure(customer_reads: str, failure: dict[str, Any], console: Console) -> None:
+    again = "may succeed" if failure["retryable"] else "will fail again"
+    console.print(f"[bold]{failure['code']}[/]: {failure['error_class']}; the same again {again}", highlight=False)
+    console.print(f"[bold]the customer reads[/]: {customer_reads}", highlight=False)
+    console.print(f"[bold]for the engineer[/]: {failure['engineer_reads']}", highlight=False)

@@ -1,8 +1,8 @@
 """The ledger of dead letters: one compacted Kafka topic with the state of each, readable by anyone.
 
 Key `<service>/<letter id>`, value JSON. A letter without an entry is open. Commands write `replaying`, `discarded`,
-`superseded` and `open` (restored); what a replay led to is written by the service that handled it, in the transaction that
-handled it: `resolved` means handled, not sent.
+`superseded` and `open` (restored); what a replay led to is written by the service that handled it, in the transaction
+that handled it: `resolved` means handled, not sent.
 """
 
 import json

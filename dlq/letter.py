@@ -46,7 +46,7 @@ class Origin:
     headers: list[Header]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What went wrong. stack: frames without locals. fingerprint: equal for faults of the same cause."""
 
@@ -56,13 +56,17 @@ class Fault:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Which replay a message came back by. id: "" for a message that was never replayed."""
 
     id: str = ""
     count: int = 0
     edit_of: str = ""
+
+
+NO_FAULT: Final = Fault("", "")
+NO_REPLAY: Final = Replay()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ class Letter:
     origin: Origin
     operation: str = ""
     compensation: str = NOT_COMPENSATED
-    replay: Replay = Replay()
+    replay: Replay = NO_REPLAY
 
 
 def record(letter: Letter, topic_prefix: str = "") -> Record:

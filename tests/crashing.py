@@ -43,7 +43,7 @@ def main(service: str, point: str, times: str) -> None:
     else:
         payment = read_settings(PaymentSettings)
         provider = make_provider(payment)
-        run(make_payment(provider), payment, release=provider.close, probe=bomb)
+        run(make_payment(provider, payment), payment, probe=bomb)
 
 
 if __name__ == "__main__":

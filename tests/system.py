@@ -109,6 +109,12 @@ class System:
             "TOPIC_PREFIX": f"{self.name}.",
             "TOPIC_PARTITIONS": str(partitions),
             "TIMER_INTERVAL_S": "0.2",
+            # the clock of the back-off turned up: the same steps in a hundredth of the time
+            "RETRY_FIRST_S": "0.3",
+            "RETRY_STEP_S": "0.3",
+            "RETRY_MOST_S": "3",
+            "RETRY_EARLY_FIRST_S": "0.1",
+            "PAYMENT_BREAKER_OPEN_S": "1",
             **{f"{s.upper()}_DATABASE_URL": self._database_url(s) for s in SERVICES},
             **{f"{s.upper()}_METRICS_PORT": str(free_port()) for s in SERVICES},
             **settings,
@@ -203,7 +209,7 @@ class System:
     def at_rest(self) -> bool:
         """Whether every checkout has ended and everybody has let go, and every outbox is empty."""
         moving = (
-            "SELECT 1 FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending')"
+            "SELECT 1 FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending', 'capture_failed')"
             " OR (status = 'failed' AND accepted) LIMIT 1"
         )
         waiting = any(self.rows(service, "SELECT 1 FROM outbox LIMIT 1") for service in SERVICES)

@@ -96,7 +96,7 @@ class Breach(NamedTuple):
 
 Breaches = Sequence[Breach]
 
-UNDER_WAY = ("accepted", "authorized", "capture_pending")
+UNDER_WAY = ("accepted", "authorized", "capture_pending", "capture_failed")
 
 
 def is_under_way(row: CheckoutRow) -> bool:

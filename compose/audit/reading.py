@@ -1,13 +1,13 @@
 """Reads the facts: three databases, every topic, the provider's ledger over HTTP."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Final
 from urllib.request import urlopen
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 from sqlalchemy import Connection, create_engine, text
 
 from compose.audit.facts import (
@@ -20,16 +20,15 @@ from compose.audit.facts import (
     StockRow,
     TrailRow,
 )
-from compose.offsets import QUIET, bounds
 from compose.settings import Servers
-from dlq.letter import letter_id
+from dlq.letter import letter_event_id
+from dlq.topics import dump as dump_topics
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
 from services.shell.delivery import read
 
 _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0
-_POLL_S: Final = 0.1
 
 
 def read_facts(servers: Servers) -> Facts:
@@ -63,7 +62,7 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
     for message in dump(servers, [*topics(), *letters]):
         name = str(message.topic()).removeprefix(servers.topic_prefix)
         if name in letters:
-            facts.letters[letters[name]].add(letter_id(message))
+            facts.letters[letters[name]].add(letter_event_id(message))
             continue
         delivery = read(message, codec, servers.topic_prefix)
         heard = Heard(delivery.event_id, f"{name}/{message.partition()}/{message.offset()}")
@@ -74,36 +73,9 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
             by_type.setdefault(name, set()).add(delivery.event_id)
 
 
-def dump(servers: Servers, names: list[str]) -> Iterator[Message]:
-    """The messages of these topics from their beginning to their present end; leaves no trace in the broker."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers.kafka_bootstrap_servers,
-            "group.id": "checkout-audit",  # required by the client; nothing is committed under it
-            "enable.auto.commit": False,
-            "enable.partition.eof": False,
-            "auto.offset.reset": "earliest",
-            **QUIET,
-        }
-    )
-    try:
-        found = bounds(servers.kafka_bootstrap_servers, [servers.topic_prefix + name for name in names])
-        left = {place: high for place, (low, high) in found.items() if high > low}
-        # so that the client knows the leaders when it is assigned, and fetches at once
-        consumer.list_topics(timeout=_TIMEOUT_S)
-        consumer.assign([TopicPartition(*place, found[place][0]) for place in left])
-        while left:
-            for message in consumer.consume(5000, _POLL_S):
-                place = (str(message.topic()), int(message.partition() or 0))
-                if message.error() is None and place in left:
-                    yield message
-            left = {place: end for place, end in left.items() if _position(consumer, place) < end}
-    finally:
-        consumer.close()
-
-
-def _position(consumer: Consumer, place: tuple[str, int]) -> int:
-    return int(consumer.position([TopicPartition(*place)])[0].offset)
+def dump(servers: Servers, names: Sequence[str]) -> Iterator[Message]:
+    """The messages of these topics, named without prefix, from their beginning to their present end."""
+    return dump_topics(servers.kafka_bootstrap_servers, [servers.topic_prefix + name for name in names])
 
 
 def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:

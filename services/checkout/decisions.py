@@ -6,10 +6,9 @@ for the state in which "its" event comes too late.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Final
 from uuid import UUID, uuid5
 
 from schemas.decision import Decision
@@ -25,6 +24,7 @@ from schemas.events import (
     PaymentCaptured,
     PaymentCaptureFailed,
     PaymentDeclined,
+    PaymentDelayed,
     PaymentRefunded,
     PaymentVoided,
     WarehouseConfirmed,
@@ -34,54 +34,12 @@ from schemas.events import (
 )
 from schemas.failures import Code, customer_message
 from services.checkout.rules import Problem, problem_of, short
+from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Outcome, Status
 
 _ORDERS: Final = UUID("8d6b8f0e-5f0b-4b43-9c0e-6a2f5f3a7c11")
 """Name space of order ids: one checkout can only ever have one order."""
 
 
-class Status(StrEnum):
-    """The states of a checkout. `compensated` and `captured` are the last ones, `failed` where nobody was asked."""
-
-    CANCELLED_FIRST = "cancelled_first"
-    ACCEPTED = "accepted"
-    AUTHORIZED = "authorized"
-    CAPTURE_PENDING = "capture_pending"
-    CAPTURE_FAILED = "capture_failed"
-    CAPTURED = "captured"
-    FAILED = "failed"
-    COMPENSATED = "compensated"
-
-
-OPEN: Final = (Status.ACCEPTED, Status.AUTHORIZED, Status.CAPTURE_PENDING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkout:
-    """All that the service knows of one checkout. Amounts in the currency's minor unit."""
-
-    checkout_id: str
-    status: Status
-    fingerprint: str = ""
-    customer_id: str = ""
-    currency: str = ""
-    total_minor: int = 0
-    expires_at: datetime | None = None
-    accepted: bool = False
-    order_id: UUID | None = None
-    code: str | None = None
-    detail: str = ""
-    stock_let_go: bool = False
-    money_let_go: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlinePassed(Event):
-    """The service's own timer: the deadline of this checkout has passed."""
-
-    TYPE: ClassVar[str] = "timer.deadline_passed"
-
-
-Outcome = Decision[Checkout | None]
 _NOBODYS: Final = "no checkout of this id was ever requested"
 
 
@@ -92,7 +50,9 @@ def on_checkout_requested(
     content = fingerprint(event)
     if known is not None and known.status is not Status.CANCELLED_FIRST:
         same = known.fingerprint in ("", content)  # a request that may not be kept leaves no fingerprint
-        return Decision(known, refusal=None if same else "conflicting duplicate: this checkout_id has other content")
+        if not same:
+            return Decision(known, refusal="conflicting duplicate: this checkout_id has other content")
+        return _too_late(known)
     deadline = min(event.expires_at or at + time_to_pay, at + time_to_pay)
     fresh = Checkout(
         checkout_id=event.checkout_id,
@@ -133,29 +93,29 @@ def on_checkout_cancel_requested(known: Checkout | None, event: CheckoutCancelRe
 def on_payment_authorized(known: Checkout | None, event: PaymentAuthorized, _at: datetime) -> Outcome:
     """Create the order. Too late: the payment hears checkout.failed and lets the money go."""
     if known is None:
-        return Decision(None, refusal=_NOBODYS)
+        return Decision(None, early=_NOBODYS)
     if known.status is not Status.ACCEPTED:
-        return Decision(known)
+        return _too_late(known)
     order_id = uuid5(_ORDERS, event.checkout_id)
     confirmed = CheckoutConfirmed(checkout_id=event.checkout_id, order_id=order_id)
-    return Decision(replace(known, status=Status.AUTHORIZED, order_id=order_id), (confirmed,))
+    return Decision(replace(known, status=Status.AUTHORIZED, order_id=order_id, delay=None), (confirmed,))
 
 
 def on_warehouse_confirmed(known: Checkout | None, _event: WarehouseConfirmed, _at: datetime) -> Outcome:
     """The goods are committed; the money comes next."""
     if known is None:
-        return Decision(None, refusal=_NOBODYS)
+        return Decision(None, early=_NOBODYS)
     if known.status is not Status.AUTHORIZED:
-        return Decision(known)
+        return _too_late(known)
     return Decision(replace(known, status=Status.CAPTURE_PENDING))
 
 
 def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: datetime) -> Outcome:
     """An end: completed. After checkout.failed it is no end: the payment refunds."""
     if known is None or known.order_id is None:
-        return Decision(known, refusal="captured without an order" if known else _NOBODYS)
-    if known.status not in (Status.AUTHORIZED, Status.CAPTURE_PENDING):
-        return Decision(known)
+        return Decision(known, early="captured without an order" if known else _NOBODYS)
+    if known.status not in BEFORE_CAPTURE:
+        return _too_late(known)
     completed = CheckoutCompleted(
         checkout_id=event.checkout_id,
         order_id=known.order_id,
@@ -163,9 +123,23 @@ def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: dat
         currency=known.currency,
         total_minor=known.total_minor,
     )
-    # the capture may be heard before the commitment that it followed
-    via = (Status.CAPTURE_PENDING,) if known.status is Status.AUTHORIZED else ()
-    return Decision(replace(known, status=Status.CAPTURED), (completed,), via=via)
+    # the capture may be heard before the commitment that it followed, and after tries without an answer
+    via = () if known.status is Status.CAPTURE_PENDING else (Status.CAPTURE_PENDING,)
+    return Decision(replace(known, status=Status.CAPTURED, delay=None), (completed,), via=via)
+
+
+def on_payment_delayed(known: Checkout | None, event: PaymentDelayed, _at: datetime) -> Outcome:
+    """Nothing is lost yet: the payment waits for its provider. What the customer reads meanwhile is in the event."""
+    if known is None:
+        return Decision(None, early=_NOBODYS)
+    if event.operation == "authorize" and known.status is Status.ACCEPTED:
+        note = f"payment delayed: {event.code}, {event.attempts} tries"
+        return Decision(replace(known, delay=event.code), note=note)
+    if event.operation == "capture" and known.status in BEFORE_CAPTURE:
+        # each try is a pass through capture_pending
+        via = () if known.status is Status.CAPTURE_PENDING else (Status.CAPTURE_PENDING,)
+        return Decision(replace(known, status=Status.CAPTURE_FAILED, delay=event.code), via=via)
+    return _too_late(known)
 
 
 def on_warehouse_rejected(known: Checkout | None, event: WarehouseRejected, _at: datetime) -> Outcome:
@@ -186,7 +160,7 @@ def on_warehouse_confirm_failed(known: Checkout | None, event: WarehouseConfirmF
 def on_payment_capture_failed(known: Checkout | None, event: PaymentCaptureFailed, _at: datetime) -> Outcome:
     """The money did not come: cancel the order; the payment hears checkout.failed and voids."""
     via: tuple[str, ...] = (Status.CAPTURE_FAILED,)
-    if known is not None and known.status is Status.AUTHORIZED:
+    if known is not None and known.status in (Status.AUTHORIZED, Status.CAPTURE_FAILED):
         via = (Status.CAPTURE_PENDING, Status.CAPTURE_FAILED)
     return _fail_if_open(known, event.code, _provider_said(event.provider_code), via)
 
@@ -194,7 +168,7 @@ def on_payment_capture_failed(known: Checkout | None, event: PaymentCaptureFaile
 def on_warehouse_released(known: Checkout | None, event: WarehouseReleased, _at: datetime) -> Outcome:
     """The warehouse's answer to checkout.failed; or a reservation that lapsed before the money was authorized."""
     if known is None:
-        return Decision(None, refusal=_NOBODYS)
+        return Decision(None, early=_NOBODYS)
     if event.outcome != "lapsed":
         return _let_go(replace(known, stock_let_go=True))
     if known.status is Status.ACCEPTED:
@@ -204,19 +178,33 @@ def on_warehouse_released(known: Checkout | None, event: WarehouseReleased, _at:
 
 def on_payment_voided(known: Checkout | None, _event: PaymentVoided, _at: datetime) -> Outcome:
     """The payment's answer to checkout.failed: nothing is held."""
-    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, refusal=_NOBODYS)
+    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, early=_NOBODYS)
 
 
 def on_payment_refunded(known: Checkout | None, _event: PaymentRefunded, _at: datetime) -> Outcome:
     """The payment's answer to checkout.failed: what was captured went back."""
-    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, refusal=_NOBODYS)
+    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, early=_NOBODYS)
 
 
 def on_deadline_passed(known: Checkout | None, _event: DeadlinePassed, at: datetime) -> Outcome:
     """Not authorized in time: over."""
     if known is None or known.status is not Status.ACCEPTED or known.expires_at is None or known.expires_at > at:
         return Decision(known)
-    return _fail(known, Code.EXPIRED, f"not authorized by {known.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+    detail = f"not authorized by {known.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    return _fail(known, known.delay or Code.EXPIRED, detail)
+
+
+def give_up(known: Checkout | None, event: Event, _at: datetime, code: str) -> Outcome:
+    """An event can't be handled, however often it is tried: the checkout fails, and everybody lets go."""
+    if known is None:
+        fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, customer_id=_customer_of(event))
+        return _fail(fresh, code, f"{event.TYPE} could not be handled")
+    return _fail(known, code, f"{event.TYPE} could not be handled") if known.status in OPEN else _too_late(known)
+
+
+def giving_up() -> dict[str, Callable[..., Outcome]]:
+    """Event type -> what is announced when its retries are exhausted; other events' letters wait for an engineer."""
+    return {CheckoutRequested.TYPE: give_up, PaymentAuthorized.TYPE: give_up}
 
 
 def handlers(time_to_pay: timedelta) -> dict[str, Callable[..., Outcome]]:
@@ -232,6 +220,7 @@ def handlers(time_to_pay: timedelta) -> dict[str, Callable[..., Outcome]]:
         PaymentCaptured.TYPE: on_payment_captured,
         PaymentCaptureFailed.TYPE: on_payment_capture_failed,
         PaymentDeclined.TYPE: on_payment_declined,
+        PaymentDelayed.TYPE: on_payment_delayed,
         PaymentRefunded.TYPE: on_payment_refunded,
         PaymentVoided.TYPE: on_payment_voided,
         WarehouseConfirmed.TYPE: on_warehouse_confirmed,
@@ -259,8 +248,17 @@ def _provider_said(word: str | None) -> str:
 
 def _fail_if_open(known: Checkout | None, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
     if known is None:
-        return Decision(None, refusal=_NOBODYS)
-    return _fail(known, code, detail, via) if known.status in OPEN else Decision(known)
+        return Decision(None, early=_NOBODYS)
+    return _fail(known, code, detail, via) if known.status in OPEN else _too_late(known)
+
+
+def _too_late(known: Checkout) -> Outcome:
+    """Nothing to do; once the checkout has ended, the reason is that it has."""
+    return Decision(known, late=None if known.status in OPEN else f"the checkout is {known.status} already")
+
+
+def _customer_of(event: Event) -> str:
+    return event.customer_id if isinstance(event, CheckoutRequested) else ""
 
 
 def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
@@ -272,7 +270,7 @@ def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) ->
         detail=detail,
         accepted=known.accepted,
     )
-    return Decision(replace(known, status=Status.FAILED, code=code, detail=detail), (failed,), via=via)
+    return Decision(replace(known, status=Status.FAILED, code=code, detail=detail, delay=None), (failed,), via=via)
 
 
 def _let_go(known: Checkout) -> Outcome:

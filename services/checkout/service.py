@@ -6,7 +6,8 @@ from typing import Final
 from pydantic import Field, SecretStr
 
 from services.checkout import store
-from services.checkout.decisions import handlers
+from services.checkout.decisions import giving_up, handlers
+from services.checkout.state import Checkout, Status
 from services.shell.service import Service
 from services.shell.settings import Settings
 
@@ -26,4 +27,15 @@ class CheckoutSettings(Settings):
 def make(settings: CheckoutSettings) -> Service:
     """The service as the shell runs it."""
     time_to_pay = timedelta(seconds=settings.checkout_deadline_s)
-    return Service(NAME, handlers(time_to_pay), store.load, timers=(store.DEADLINE,))
+    return Service(
+        NAME,
+        handlers(time_to_pay),
+        store.load,
+        timers=(store.DEADLINE,),
+        giving_up=giving_up(),
+        let_go=_let_go,
+    )
+
+
+def _let_go(known: Checkout) -> bool:
+    return known.status is Status.COMPENSATED or (known.status is Status.FAILED and not known.accepted)

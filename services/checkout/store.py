@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from schemas.events import Event
-from services.checkout.decisions import Checkout, DeadlinePassed
+from services.checkout.state import Checkout, DeadlinePassed
 from services.checkout.tables import CHECKOUTS
 from services.shell.service import DueTimer
 from services.shell.states import States

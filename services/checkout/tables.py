@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from services.checkout.decisions import Checkout, Status
+from services.checkout.state import Checkout, Status
 from services.shell.states import StateTable, field_names
 
 CHECKOUTS_V1: Final = (
@@ -32,6 +32,8 @@ CHECKOUTS_V1: Final = (
     "CREATE INDEX checkouts_deadline ON checkouts (expires_at) WHERE status = 'accepted'",
 )
 
+CHECKOUTS_V2: Final = ("ALTER TABLE checkouts ADD COLUMN delay text",)
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",
@@ -44,6 +46,7 @@ _TYPES: Final = {
     "order_id": "uuid",
     "code": "text",
     "detail": "text",
+    "delay": "text",
     "stock_let_go": "boolean",
     "money_let_go": "boolean",
 }

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from schemas.events import CheckoutAccepted, Event
-from services.payment.decisions import Payment, PaymentMethod, Wallet
+from services.payment.state import Payment, PaymentMethod, Wallet
 from services.payment.tables import PAYMENTS
 from services.shell.states import States
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from services.payment.decisions import Payment, Status
+from services.payment.state import Payment, Status
 from services.shell.states import StateTable, field_names
 
 PAYMENTS_V1: Final = (
@@ -37,6 +37,19 @@ PAYMENTS_V1: Final = (
     """,
 )
 
+PAYMENTS_V2: Final = (
+    "ALTER TABLE payments ADD COLUMN expires_at timestamptz",
+    "ALTER TABLE payments DROP CONSTRAINT payments_status_check",
+    "UPDATE payments SET status = 'capture_pending' WHERE status = 'capturing'",
+    "UPDATE payments SET status = 'capture_refused' WHERE status = 'capture_failed'",
+    """
+    ALTER TABLE payments ADD CONSTRAINT payments_status_check CHECK (status IN ('reserved_first', 'expected',
+        'authorizing', 'authorization_delayed', 'authorization_unknown', 'authorization_abandoned', 'authorized',
+        'declined', 'capture_pending', 'capture_failed', 'capture_refused', 'capture_abandoned', 'captured', 'voiding',
+        'voided', 'refunding', 'refunded', 'closed'))
+    """,
+)
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",
@@ -47,6 +60,7 @@ _TYPES: Final = {
     "amount_minor": "bigint",
     "payment_id": "text",
     "capture_before": "timestamptz",
+    "expires_at": "timestamptz",
     "code": "text",
 }
 

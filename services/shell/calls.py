@@ -1,6 +1,8 @@
-"""Provider calls: outside any transaction, many at a time, bounded, each with its own deadline.
+"""Provider calls: outside any transaction, many at a time, bounded, each with its own deadline and behind a breaker.
 
-A call whose outcome is unknown is repeated with the same key until there is an answer; only its own key waits.
+Where a call got no answer, the provider is asked by the call's key what happened; only when it has never heard of it is
+the same call made again. What is still not known then comes back as `Unknown`, and the message waits in the retry
+table.
 """
 
 import asyncio
@@ -8,31 +10,46 @@ import contextlib
 import queue
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import stamina
 import structlog
+from pybreaker import CircuitBreakerError
 
-from services.shell.delivery import Delivery
+from schemas.decision import NotAsked, Unknown
+from services.shell.delivery import Call, Delivery
+from services.shell.gate import Gate, Gates
 
-_AGAIN_AT_FIRST_S: Final = 0.2
-_AGAIN_AT_MOST_S: Final = 30.0
 _START_S: Final = 10.0
+LOOKUP: Final = "lookup"
+"""The gate of `find`."""
 
-Perform = Callable[[Any], Awaitable[object]]
 log = structlog.get_logger("shell.calls")
+
+
+class Provider(Protocol):
+    """Who makes the calls; see services/payment/provider/protocol.py."""
+
+    async def perform(self, call: Any) -> object:
+        """Do a call; safe to repeat."""
+
+    async def find(self, call: Any) -> object | None:
+        """What became of a call, without an effect; None when it was never executed."""
+
+    async def close(self) -> None:
+        """Give connections back."""
 
 
 class Calls:
     """Runs calls on an event loop of its own thread and hands the answers to the batch loop.
 
-    perform: does one call; safe to repeat. unknown: the exception class that says "no answer".
+    unknown: the exception class that says "no answer" (its `timed_out` says how). gates: one per operation.
     limit: calls in flight at the same time.
     """
 
-    def __init__(self, perform: Perform, unknown: type[Exception], limit: int) -> None:
-        self._perform = perform
+    def __init__(self, provider: Provider, unknown: type[Exception], gates: Gates, limit: int) -> None:
+        self._provider = provider
         self._unknown = unknown
+        self._gates = gates
         self._limit = limit
         self._answered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -44,8 +61,8 @@ class Calls:
         if not self._ready.wait(_START_S):
             raise RuntimeError("the thread of the provider calls did not start")
 
-    def submit(self, delivery: Delivery, call: object) -> None:
-        """Make `call` for `delivery`; it comes back from `answered` with its answer."""
+    def submit(self, delivery: Delivery, call: Call) -> None:
+        """Make `call`, which its gate admitted, for `delivery`; it comes back from `answered` with its answer."""
         self._loop.call_soon_threadsafe(self._start, delivery, call)
 
     def answered(self) -> list[Delivery]:
@@ -64,9 +81,9 @@ class Calls:
             return []
         return [first, *self.answered()]
 
-    def close(self, release: Callable[[], Awaitable[None]]) -> None:
-        """Drop the calls that are out; their messages come again. `release` gives connections back."""
-        asyncio.run_coroutine_threadsafe(self._end(release), self._loop).result()
+    def close(self) -> None:
+        """Drop the calls that are out; their messages come again. Gives the provider's connections back."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -77,38 +94,63 @@ class Calls:
         self._loop.call_soon(self._ready.set)
         self._loop.run_forever()
 
-    def _start(self, delivery: Delivery, call: object) -> None:
+    def _start(self, delivery: Delivery, call: Call) -> None:
         task = self._loop.create_task(self._answer(delivery, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, delivery: Delivery, call: object) -> None:
-        attempts = stamina.retry_context(
-            on=self._unknown,
-            attempts=None,
-            timeout=None,
-            wait_initial=_AGAIN_AT_FIRST_S,
-            wait_max=_AGAIN_AT_MOST_S,
-            wait_jitter=_AGAIN_AT_FIRST_S,
-        )
+    async def _answer(self, delivery: Delivery, call: Call) -> None:
+        gate = self._gates[call.operation]
         try:
-            async for attempt in attempts:
-                with attempt:
-                    delivery.answer = await self._once(call)
-        # a bug in an adapter must not leave its message hanging: the decision hears of it and sets it aside
+            delivery.answer = await self._ask(gate, delivery, call)
+        # a bug in an adapter must not leave its message hanging: it is tried again and then set aside
         except Exception as error:
             log.exception("a provider call broke", key=delivery.key)
             delivery.answer = error
+        finally:
+            gate.leave()
         self._answered.put(delivery)
 
-    async def _once(self, call: object) -> object:
+    async def _ask(self, gate: Gate, delivery: Delivery, call: Call) -> object:
         if self._places is None:
             raise RuntimeError("the calls' loop is not running")
-        async with self._places:
-            return await self._perform(call)
+        async with gate.turn(), self._places:
+            tries = delivery.waiting.attempts if delivery.waiting else 0
+            try:
+                # after an unknown outcome nothing is tried before it is known what happened
+                found = await self._find(call) if tries else None
+                return found or await self._guarded(gate, self._provider.perform, call)
+            except CircuitBreakerError:
+                return NotAsked()
+            except self._unknown as error:
+                return await self._find_out(gate, call, error) or _unknown(error, tries + 1)
 
-    async def _end(self, release: Callable[[], Awaitable[None]]) -> None:
+    async def _find_out(self, gate: Gate, call: Call, error: Exception) -> object | None:
+        """After a call without an answer: what happened, by its key. None: still unknown."""
+        log.warning("no answer from the provider", operation=call.operation, reason=str(error))
+        try:
+            found = await self._find(call)
+            # it has never heard of the call: making it again, with the same key, can't have two effects
+            return found or await self._guarded(gate, self._provider.perform, call)
+        except (CircuitBreakerError, self._unknown) as again:
+            log.warning("still no answer", operation=call.operation, reason=str(again))
+            return None
+
+    async def _find(self, call: Call) -> object | None:
+        """Look-ups have a breaker of their own: that they are answered says nothing about the calls."""
+        return await self._guarded(self._gates[LOOKUP], self._provider.find, call)
+
+    @staticmethod
+    async def _guarded(gate: Gate, ask: Callable[[Any], Awaitable[object | None]], call: Call) -> object | None:
+        with gate.breaker.calling():
+            return await ask(call)
+
+    async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await release()
+        await self._provider.close()
+
+
+def _unknown(error: Exception, attempts: int) -> Unknown:
+    return Unknown(attempts=attempts, timed_out=bool(getattr(error, "timed_out", False)))

@@ -1,32 +1,36 @@
-"""One message on its way through a service, and how it is read from Kafka."""
+"""One message on its way through a service, and how it is read: from an event's topic, a replay, or the retry table."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
+from dlq.letter import NO_REPLAY, Origin, Replay, originals
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
-from schemas.envelope import CHECKOUT_ID, Header
-from schemas.events import Event
+from schemas.envelope import CHECKOUT_ID, Envelope, Header
+from schemas.events import EVENTS, Event
+from services.shell.waiting import Waiting
 
 _DEFECTIVE: Final = UUID("5b0f3f4c-8e0a-4f0c-9a3d-0c9d7c5d2e11")
 """Name space of the ids of messages that have none of their own."""
+_REPLAYED: Final = UUID("c1a7d0c3-2f1e-4c57-8f0b-4b7c6f1f0a35")
+"""Name space of the identities of replays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a message lies in Kafka, and its bytes as they lie there."""
+class Call(Protocol):
+    """A provider call that a decision asks for: `operation` names its gate."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: datetime
-    key: bytes | None
-    value: bytes | None
+    @property
+    def operation(self) -> str:
+        """The kind of call."""
+
+
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,34 +39,79 @@ class Delivery:
 
     key: messages of one key are settled in order, one after the other.
     event: None when the message can't be read; `defect` then says why.
-    origin: None for what a timer says. answer: the provider's, when the decision asked for one.
+    origin: None for what a timer says. place: where it was taken from Kafka; None for timers and for what waited.
+    call, answer: the provider call that the decision asked for last, and its answer. letter_id: its identity as a dead
+    letter. replay: which replay it came by. first_failed_at: of a replay. waiting: its row of the retry table, when it
+    comes from there.
     """
 
     key: str
     event: Event | None
     event_id: UUID
     occurred_at: datetime
-    headers: list[Header] = field(default_factory=list)
     origin: Origin | None = None
-    defect: str | None = None
+    place: Place | None = None
+    defect: UndecodableError | None = None
+    call: Call | None = None
     answer: object | None = None
+    letter_id: str = ""
+    replay: Replay = NO_REPLAY
+    first_failed_at: datetime | None = None
+    waiting: Waiting | None = None
 
     @property
     def seen(self) -> Seen:
-        """Its identity for the inbox."""
+        """Its identity for the inbox; each replay of a letter is one of its own."""
+        if self.replay.id:
+            return Seen(uuid5(_REPLAYED, f"{self.letter_id}/{self.replay.id}"), self.occurred_at.date())
         return Seen(self.event_id, self.occurred_at.date())
+
+    @property
+    def headers(self) -> list[Header]:
+        """The headers that it came with."""
+        return self.origin.headers if self.origin else []
+
+    @property
+    def event_type(self) -> str:
+        """Its event's type; of one that can't be read the topic, which it should have been."""
+        if self.event is not None:
+            return self.event.TYPE
+        return self.origin.topic if self.origin else ""
 
 
 def read(message: Message, codec: Codec, topic_prefix: str) -> Delivery:
-    """The delivery in a Kafka message; unreadable ones too. Raises RegistryUnavailableError."""
-    origin = _origin(message)
-    headers = _headers(message)
+    """The delivery in a message of an event's topic; unreadable ones too. Raises RegistryUnavailableError."""
+    origin, place = _origin(message)
+    return _delivery(origin, place, codec, topic_prefix)
+
+
+def read_replay(message: Message, codec: Codec, topic_prefix: str) -> Delivery:
+    """The delivery in a message of a retry topic: the original, and which replay brought it.
+
+    Raises RegistryUnavailableError.
+    """
+    origin, place = _origin(message)
+    ours = {name: value.decode("utf-8", "replace") for name, value in origin.headers if value is not None}
     try:
-        envelope = codec.decode(origin.topic.removeprefix(topic_prefix), origin.value)
-        key = _checked_key(origin.key, envelope.event.checkout_id)
-    except UndecodableError as error:
-        return _defective(origin, headers, str(error))
-    return Delivery(key, envelope.event, envelope.event_id, envelope.occurred_at, headers, origin)
+        original, replay = _original(origin, ours), Replay(ours["dlq-replay-id"], int(ours["dlq-replay-count"]), "")
+        first = datetime.fromisoformat(ours["dlq-first-failed-at"])
+        letter_id = str(UUID(ours["dlq-id"]))
+    except (KeyError, ValueError) as error:
+        fault = UndecodableError(f"no replay of a dead letter: header {error} is missing or wrong")
+        return _defective(origin, place, fault)
+    delivery = _delivery(original, place, codec, topic_prefix, UUID(ours["dlq-event-id"]))
+    delivery.letter_id, delivery.first_failed_at = letter_id, first
+    delivery.replay = Replay(replay.id, replay.count, ours.get("dlq-edit-of", ""))
+    return delivery
+
+
+def from_waiting(waiting: Waiting, codec: Codec, topic_prefix: str) -> Delivery:
+    """A message whose time in the retry table has come. Raises RegistryUnavailableError."""
+    delivery = _delivery(waiting.origin, None, codec, topic_prefix, waiting.event_id)
+    delivery.letter_id, delivery.replay, delivery.waiting = waiting.letter_id, waiting.replay, waiting
+    # what was parked under a lane stays in it
+    delivery.key = waiting.lane
+    return delivery
 
 
 def from_timer(event: Event, at: datetime) -> Delivery:
@@ -70,13 +119,55 @@ def from_timer(event: Event, at: datetime) -> Delivery:
     return Delivery(event.checkout_id, event, uuid7(), at)
 
 
-def _origin(message: Message) -> Origin:
+def _delivery(
+    origin: Origin, place: Place | None, codec: Codec, topic_prefix: str, event_id: UUID | None = None
+) -> Delivery:
+    try:
+        envelope = _decoded(origin, codec, topic_prefix)
+        key = _checked_key(origin.key, envelope.event.checkout_id)
+    except UndecodableError as error:
+        return _defective(origin, place, error, event_id)
+    return Delivery(
+        key, envelope.event, envelope.event_id, envelope.occurred_at, origin, place, letter_id=str(envelope.event_id)
+    )
+
+
+def _decoded(origin: Origin, codec: Codec, topic_prefix: str) -> Envelope:
+    event_type = origin.topic.removeprefix(topic_prefix)
+    if event_type not in EVENTS:
+        raise UndecodableError(f"topic {origin.topic} holds no event that is known here")
+    return codec.decode(event_type, origin.value)
+
+
+def _original(taken: Origin, ours: dict[str, str]) -> Origin:
+    """What the dead letter was before it was one. Raises KeyError, ValueError."""
+    return Origin(
+        topic=ours["dlq-original-topic"],
+        partition=int(ours["dlq-original-partition"]),
+        offset=int(ours["dlq-original-offset"]),
+        timestamp=datetime.fromisoformat(ours["dlq-original-timestamp"]),
+        key=taken.key,
+        value=taken.value,
+        headers=originals(taken.headers),
+    )
+
+
+def _origin(message: Message) -> tuple[Origin, Place]:
     kind, milliseconds = message.timestamp()
     timestamp = _instant(0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
         raise ValueError("a consumed message has a topic, a partition and an offset")
-    return Origin(topic, partition, offset, timestamp, _bytes(message.key()), _bytes(message.value()))
+    origin = Origin(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp,
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=_headers(message),
+    )
+    return origin, (topic, partition, offset)
 
 
 def _instant(milliseconds: int) -> datetime:
@@ -109,8 +200,8 @@ def _checked_key(key: bytes | None, checkout_id: str) -> str:
     return checkout_id
 
 
-def _defective(origin: Origin, headers: list[Header], defect: str) -> Delivery:
-    place = f"{origin.topic}/{origin.partition}/{origin.offset}/{origin.timestamp.isoformat()}"
-    event_id = uuid5(_DEFECTIVE, place)
+def _defective(origin: Origin, place: Place | None, defect: UndecodableError, event_id: UUID | None = None) -> Delivery:
+    lies_at = f"{origin.topic}/{origin.partition}/{origin.offset}/{origin.timestamp.isoformat()}"
+    identity = event_id or uuid5(_DEFECTIVE, lies_at)
     # a lane of its own: what can't be read is in nobody's order
-    return Delivery(str(event_id), None, event_id, origin.timestamp, headers, origin, defect)
+    return Delivery(str(identity), None, identity, origin.timestamp, origin, place, defect, letter_id=str(identity))

@@ -9,15 +9,19 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 Check = Callable[[], dict[str, str]]
 """Names what is wrong; empty when nothing is."""
+Detail = Callable[[], dict[str, object]]
+"""What is worth seeing although it is no fault of the process."""
 
 
 class HealthServer:
     """Serves the three pages from a thread. port: 0 for any free one; `port` then tells which."""
 
-    def __init__(self, host: str, port: int, alive: Check, ready: Check, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, host: str, port: int, alive: Check, ready: Check, detail: Detail, registry: CollectorRegistry
+    ) -> None:
         pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
-            "/healthz": lambda: _report(alive()),
-            "/readyz": lambda: _report(ready()),
+            "/healthz": lambda: _report(alive(), {}),
+            "/readyz": lambda: _report(ready(), detail()),
             "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
         }
 
@@ -46,6 +50,6 @@ class HealthServer:
         self._thread.join()
 
 
-def _report(faults: dict[str, str]) -> tuple[int, str, bytes]:
-    body = {"ok": not faults, "faults": faults}
+def _report(faults: dict[str, str], detail: dict[str, object]) -> tuple[int, str, bytes]:
+    body = {"ok": not faults, "faults": faults} | ({"detail": detail} if detail else {})
     return (503 if faults else 200), "application/json", json.dumps(body).encode() + b"\n"

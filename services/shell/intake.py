@@ -48,6 +48,7 @@ class Intake:
         self._progress = Progress()
         self._on_revoked = on_revoked
         self._paused = False
+        self._stalled: dict[Partition, float] = {}
         self._backlog: list[Message] = []
         self._committed_at = time.monotonic()
         self.assigned: set[Partition] = set()
@@ -64,6 +65,28 @@ class Intake:
         for message in fresh:
             self._progress.take(_place(message), _offset(message))
         return [*messages, *fresh]
+
+    def stall(self, partition: Partition, probe_s: float) -> None:
+        """Stop a partition where its first unfinished message lies; it is tried again after `probe_s` seconds."""
+        first = self._progress.first_unfinished(partition)
+        self._commit(self._progress.forget({partition}), wait=False)
+        self._backlog = [message for message in self._backlog if _place(message) != partition]
+        self._consumer.pause([TopicPartition(*partition)])
+        if first is not None:
+            self._consumer.seek(TopicPartition(*partition, first))
+        self._stalled[partition] = time.monotonic() + probe_s
+
+    def probes(self) -> list[Partition]:
+        """Stalled partitions that go on now, because it is time to see whether they are better."""
+        due = [partition for partition, at in self._stalled.items() if at <= time.monotonic()]
+        for partition in due:
+            del self._stalled[partition]
+            self._consumer.resume([TopicPartition(*partition)])
+        return due
+
+    def stalled(self) -> list[Partition]:
+        """Partitions that are stopped because most of their messages failed."""
+        return sorted(self._stalled)
 
     def stay(self) -> None:
         """Remain a member of the group without taking anything: while a database or the provider is slow."""
@@ -106,7 +129,8 @@ class Intake:
 
     def _resume(self) -> None:
         if self._paused:
-            self._consumer.resume(self._consumer.assignment())
+            stopped = self._stalled
+            self._consumer.resume([p for p in self._consumer.assignment() if (p.topic, p.partition) not in stopped])
             self._paused = False
 
     def _assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -126,6 +150,8 @@ class Intake:
 
     def _let_go(self, places: set[Partition]) -> None:
         self.assigned -= places
+        for place in places:
+            self._stalled.pop(place, None)
         self._backlog = [message for message in self._backlog if _place(message) not in places]
         self._on_revoked(places)
         log.info("partitions given back", count=len(places))

@@ -1,4 +1,7 @@
-"""The loop of a service process: take, settle, call, commit; one thread owns it all."""
+"""The loop of a service process: take from Kafka, timers and the retry table; settle, call, commit.
+
+One thread owns it all.
+"""
 
 import math
 import threading
@@ -16,16 +19,21 @@ from sqlalchemy.exc import DBAPIError
 from outbox import inbox
 from outbox.relay import Probe, no_probe
 from outbox.wake import Wake
+from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
-from services.shell.delivery import Delivery, from_timer, read
+from services.shell.claims import Claims
+from services.shell.delivery import Delivery, from_timer, from_waiting, read, read_replay
 from services.shell.draft import Draft
+from services.shell.flood import Flood
+from services.shell.gate import Gates
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
 from services.shell.metrics import Metrics
 from services.shell.service import Service
 from services.shell.settings import Settings
+from services.shell.waiting import Waiting
 
 _IDLE_S: Final = 0.1
 _CALLS_OUT_S: Final = 0.003
@@ -47,6 +55,9 @@ class Parts:
     batch: Batch
     wake: Wake
     calls: Calls | None
+    gates: Gates
+    claims: Claims
+    flood: Flood
     clock: Callable[[], datetime]
     metrics: Metrics
     probe: Probe = no_probe
@@ -65,12 +76,16 @@ class Loop:
         self._service, self._settings = service, settings
         self._codec, self._engine, self._batch, self._wake = parts.codec, parts.engine, parts.batch, parts.wake
         self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
+        self._gates, self._claims, self._flood = parts.gates, parts.claims, parts.flood
         self._probe = parts.probe
+        self._retry_topic = settings.topic_prefix + retry_topic(service.name)
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
         self._unread: list[Message] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
+        self._claimed_at = 0.0
+        self._claimed: list[Waiting] = []
         self._maintained_at = -_MAINTAIN_S
         self._out = 0
         self.beat_at = time.monotonic()
@@ -81,6 +96,10 @@ class Loop:
     def assigned(self) -> bool:
         """Whether the broker has given this process partitions."""
         return bool(self._intake.assigned)
+
+    def stalled(self) -> list[str]:
+        """Partitions that are stopped because most of their messages failed, as topic/partition."""
+        return [f"{topic}/{partition}" for topic, partition in self._intake.stalled()]
 
     def stop(self) -> None:
         """Ask `run` to finish what it holds and return."""
@@ -99,6 +118,7 @@ class Loop:
         self._take()
         self._answers(self._calls.answered() if self._calls else [])
         self._due()
+        self._retry()
         self._settle()
         self._intake.commit()
 
@@ -129,14 +149,32 @@ class Loop:
             return
         if not self._unread:
             self._unread = self._intake.poll(self._settings.batch_size, self._poll_s())
-        deliveries = [read(message, self._codec, self._settings.topic_prefix) for message in self._unread]
+        deliveries = [self._read(message) for message in self._unread]
         self._unread = []
         self._lanes.add(deliveries)
+
+    def _read(self, message: Message) -> Delivery:
+        reader = read_replay if message.topic() == self._retry_topic else read
+        return reader(message, self._codec, self._settings.topic_prefix)
 
     def _poll_s(self) -> float:
         if self._out:
             return _CALLS_OUT_S
         return 0 if len(self._lanes) else _IDLE_S
+
+    def _retry(self) -> None:
+        """Messages whose time in the retry table has come, and partitions that may be better now."""
+        for partition in self._intake.probes():
+            self._flood.probe(partition)
+        room = self._settings.in_flight_limit - len(self._lanes)
+        if time.monotonic() - self._claimed_at >= self._settings.retry_poll_s and room > 0:
+            self._claims.renew()
+            lanes = self._gates.room(min(room, self._settings.batch_size))
+            self._claimed += self._claims.due(self._clock(), lanes, self._gates.shut())
+            self._claimed_at = time.monotonic()
+        # the registry may be away: what is claimed stays claimed
+        self._lanes.add([from_waiting(row, self._codec, self._settings.topic_prefix) for row in self._claimed])
+        self._claimed = []
 
     def _answers(self, answered: list[Delivery]) -> None:
         for delivery in answered:
@@ -175,10 +213,21 @@ class Loop:
             self._out += 1
             self._calls.submit(delivery, call)
         self._lanes.postpone(draft.postponed)
+        for partition in draft.stalled:
+            self._stall(partition)
         for delivery in draft.done:
-            if delivery.origin is not None:
-                self._intake.finish(delivery.origin.topic, delivery.origin.partition, delivery.origin.offset)
+            if delivery.place is not None:
+                self._intake.finish(*delivery.place)
         self._metrics.settled(draft)
+
+    def _stall(self, partition: tuple[str, int]) -> None:
+        """Most of a partition fails: leave it in Kafka, tell somebody, and look again later with one message."""
+        log.critical(
+            "partition stopped: most of its messages fail", topic=partition[0], partition=partition[1],
+            again_in_s=self._settings.flood_probe_s,
+        )  # fmt: skip
+        self._give_back({partition})
+        self._intake.stall(partition, self._settings.flood_probe_s)
 
     def _finish(self) -> None:
         """Wait for calls that are out, within limits; what is left is given back and comes again."""
@@ -188,11 +237,13 @@ class Loop:
             self._guarded(self._settle)
             if self.waiting_for:
                 return
+        self._guarded(self._claims.release)
         log.info("stopped", calls_left=self._out)
 
     def _give_back(self, places: set[tuple[str, int]]) -> None:
-        self._lanes.give_back(lambda d: d.origin is not None and (d.origin.topic, d.origin.partition) in places)
+        self._lanes.give_back(lambda d: d.place is not None and d.place[:2] in places)
         self._unread = [m for m in self._unread if (m.topic(), m.partition()) not in places]
+        self._flood.forget(places)
 
     def _maintain(self) -> None:
         """Partitions of the inbox, at the start and then hourly."""
@@ -200,4 +251,5 @@ class Loop:
             return
         with self._engine.begin() as db:
             inbox.maintain(db, self._clock().date())
+        self._claims.forget(self._clock())
         self._maintained_at = time.monotonic()

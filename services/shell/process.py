@@ -4,9 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from confluent_kafka import Producer
@@ -14,18 +15,22 @@ from sqlalchemy import Engine, create_engine
 
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.wake import Wake
-from schemas.choreography import check_map
+from schemas.choreography import check_map, retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell import logs
 from services.shell.batch import Batch
-from services.shell.calls import Calls
-from services.shell.draft import Scribe
+from services.shell.calls import LOOKUP, Calls
+from services.shell.case import Desk
+from services.shell.claims import Claims
+from services.shell.flood import Flood
+from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
 from services.shell.intake import Intake, consumer_config
 from services.shell.loop import Loop, Parts
 from services.shell.metrics import Metrics
+from services.shell.scribe import Scribe
 from services.shell.service import Service
-from services.shell.settings import Settings
+from services.shell.settings import Settings, policy
 
 _STUCK_S: Final = 60.0
 _LEAVE_S: Final = 4.0
@@ -33,10 +38,6 @@ _LOOK_S: Final = 0.2
 _REGISTRY_AGAIN_S: Final = 1.0
 
 log = structlog.get_logger("shell.process")
-
-
-async def _nothing() -> None:
-    """A service without provider connections."""
 
 
 def make_engine(url: str, service: str) -> Engine:
@@ -60,13 +61,10 @@ def run(
     service: Service,
     settings: Settings,
     *,
-    release: Callable[[], Awaitable[None]] = _nothing,
+    metrics: Metrics | None = None,
     probe: Probe = no_probe,
 ) -> None:
-    """Run `service` until SIGTERM or SIGINT, then stop gracefully.
-
-    release: gives the provider's connections back. probe: see `outbox.relay.Probe`.
-    """
+    """Run `service` until SIGTERM or SIGINT, then stop gracefully. probe: see `outbox.relay.Probe`."""
     check_map()
     logs.configure(settings.log_level, service.name)
     engine = make_engine(settings.database_url.get_secret_value(), service.name)
@@ -74,11 +72,11 @@ def run(
     stop = _stop_on_signals()
     if not _warm_up(codec, service, stop):
         return
-    process = _Process(service, settings, engine, codec, probe)
+    process = _Process(service, settings, engine, codec, metrics or Metrics(service.name), probe)
     try:
         process.run_until(stop)
     finally:
-        process.close(release)
+        process.close()
         codec.close()
         engine.dispose()
 
@@ -106,24 +104,39 @@ def _warm_up(codec: Codec, service: Service, stop: threading.Event) -> bool:
 class _Process:
     """The parts of a running service and their order of starting and stopping."""
 
-    def __init__(self, service: Service, settings: Settings, engine: Engine, codec: Codec, probe: Probe) -> None:
+    def __init__(
+        self, service: Service, settings: Settings, engine: Engine, codec: Codec, metrics: Metrics, probe: Probe
+    ) -> None:
         group = settings.topic_prefix + service.name
-        scribe = Scribe(codec, service.name, group, settings.topic_prefix)
         self._service = service
         self._stop_timeout_s = settings.stop_timeout_s
         self._wake = Wake()
-        self._metrics = Metrics(service.name)
-        self._calls = Calls(service.perform, service.unknown, service.calls_at_once) if service.perform else None
-        batch = Batch(service, engine, scribe, _now, probe)
+        self._metrics = metrics
+        self._gates = self._make_gates(service)
+        me, flood = uuid4(), Flood(settings.flood_at_least, settings.flood_window)
+        scribe = Scribe(codec, service.name, group, settings.topic_prefix)
+        desk = Desk(service, scribe, policy(settings), self._gates, flood, me)
+        self._calls = self._make_calls(service)
+        claims = Claims(engine, me, settings.retry_lease_s)
+        batch = Batch(engine, desk, _now, probe)
+        parts = Parts(
+            codec, engine, batch, self._wake, self._calls, self._gates, claims, flood, _now, self._metrics, probe
+        )
+        heard = [*service.topics(), retry_topic(service.name)]
         self._loop = Loop(
             service,
             settings,
-            Parts(codec, engine, batch, self._wake, self._calls, _now, self._metrics, probe),
+            parts,
             lambda revoked: Intake(
                 consumer_config(settings.kafka_bootstrap_servers, group),
-                [settings.topic_prefix + topic for topic in service.topics()],
+                [settings.topic_prefix + topic for topic in heard],
                 revoked,
             ),
+        )
+        self._metrics.watch(
+            "checkout_partitions_stopped",
+            "Partitions stopped because most of their messages fail: page somebody",
+            lambda: len(self._loop.stalled()),
         )
         self._relay = Relay(
             engine,
@@ -138,8 +151,22 @@ class _Process:
         ]
         self._broken = threading.Event()
         self._health = HealthServer(
-            settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._metrics.registry
+            settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
         )
+
+    def _make_gates(self, service: Service) -> Gates:
+        """One per provider operation, and one for look-ups."""
+        breaking = service.breaking
+        names = (*service.operations, LOOKUP) if service.provider else ()
+        gates = [Gate(n, breaking.failures, breaking.open_s, service.calls_at_once, self._metrics.breaker) for n in names]
+        for gate in gates:
+            self._metrics.breaker(gate.operation, gate.state)
+        return Gates(gates)
+
+    def _make_calls(self, service: Service) -> Calls | None:
+        if service.provider is None:
+            return None
+        return Calls(service.provider, service.unknown, self._gates, service.calls_at_once)
 
     def run_until(self, stop: threading.Event) -> None:
         """Start, and return when asked to stop. Raises RuntimeError when a part breaks: better dead than half alive."""
@@ -150,7 +177,7 @@ class _Process:
             if self._broken.is_set():
                 raise RuntimeError(f"{self._service.name}: a part of the process broke; see the log")
 
-    def close(self, release: Callable[[], Awaitable[None]]) -> None:
+    def close(self) -> None:
         """Stop taking, finish what is held, publish what was committed, leave."""
         loop, relay = self._threads
         self._loop.stop()
@@ -162,7 +189,7 @@ class _Process:
             log.warning("leaving without the broker's word")
             os._exit(0)
         if self._calls:
-            self._calls.close(release)
+            self._calls.close()
         self._health.close()
         self._wake.close()
         log.info("gone")
@@ -194,6 +221,10 @@ class _Process:
         if not self._relay.connected:
             faults["relay"] = "not connected to the database"
         return faults
+
+    def _detail(self) -> dict[str, object]:
+        """What does not keep the process from working, and should be seen: for /readyz."""
+        return {"breakers": self._gates.states(), "partitions_stopped": self._loop.stalled()}
 
 
 def _join(thread: threading.Thread, limit_s: float) -> None:

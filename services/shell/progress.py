@@ -29,6 +29,11 @@ class Progress:
             finished.discard(done)
             self._moved[partition] = done + 1
 
+    def first_unfinished(self, partition: Partition) -> int | None:
+        """The lowest offset that was taken and is not settled."""
+        taken = self._taken.get(partition)
+        return taken[0] if taken else None
+
     def moved(self) -> dict[Partition, int]:
         """The next offsets to consume, of the partitions that moved since this was last asked."""
         moved, self._moved = self._moved, {}

@@ -1,7 +1,7 @@
 """What a service tells the shell about itself."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from schemas.choreography import check_handlers, may_publish, reactions, subscriptions
 from schemas.decision import Decision
 from schemas.events import Event
-from services.shell.calls import Perform
+from services.shell.calls import Provider
 
 Handler = Callable[..., Decision[Any]]
 
@@ -43,20 +43,40 @@ class DueTimer:
         return [self.event(checkout_id=checkout_id) for checkout_id in found.scalars()]
 
 
+@dataclass(frozen=True, slots=True)
+class Breaking:
+    """When the circuit breaker of an operation opens (failures in a row), and for how long (seconds)."""
+
+    failures: int = 5
+    open_s: float = 30.0
+
+
+def _never(_state: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Service:
     """A service: its decisions, how to load what they need, its timers, and who makes its provider calls.
 
-    perform, unknown, calls_at_once: see `Calls`; None for a service that calls nobody. Raises MapError when its
-    handlers are not those that the choreography gives it.
+    giving_up: event type -> the decision that announces that it can't be handled; an event without one is a dead letter
+    as it is. let_go: whether a state holds nothing any more, so that what was given up is compensated. duties: event
+    type -> what it makes the service do, where operators have to know (`release`). provider, unknown, calls_at_once:
+    see `Calls`; None for a service that calls nobody. Raises MapError when its handlers are not those that the
+    choreography gives it.
     """
 
     name: str
     handlers: Mapping[str, Handler]
     load: Callable[[Connection, Sequence[Event]], World]
     timers: Sequence[DueTimer] = ()
-    perform: Perform | None = None
+    giving_up: Mapping[str, Handler] = field(default_factory=dict)
+    let_go: Callable[[Any], bool] = _never
+    duties: Mapping[str, str] = field(default_factory=dict)
+    provider: Provider | None = None
     unknown: type[Exception] = Exception
+    operations: tuple[str, ...] = ()
+    breaking: Breaking = Breaking()
     calls_at_once: int = 256
 
     def __post_init__(self) -> None:
@@ -66,6 +86,10 @@ class Service:
     def topics(self) -> list[str]:
         """The events it hears."""
         return subscriptions(self.name)
+
+    def handler_name(self, event_type: str) -> str:
+        """The function that handles an event."""
+        return f"services.{self.name}.decisions.on_{event_type.replace('.', '_')}"
 
     def says(self) -> list[str]:
         """The events it may publish."""

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dlq.policy import FaultClass, Policy
+
 EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
 
@@ -24,8 +26,41 @@ class Settings(BaseSettings):
     batch_size: int = Field(500, ge=1, le=10_000, description="Messages in one transaction, about")
     in_flight_limit: int = Field(4000, ge=1, description="Messages taken and not settled, at most")
     timer_interval_s: float = Field(1.0, gt=0, description="How often timers are looked at")
+    retry_first_s: float = Field(30.0, gt=0, description="Seconds until a message that failed is tried again")
+    retry_step_s: float = Field(30.0, ge=0, description="How much longer each further wait is")
+    retry_most_s: float = Field(300.0, gt=0, description="The longest wait")
+    retry_jitter: float = Field(0.1, ge=0, le=1, description="A wait is up to this share longer, by chance")
+    retry_attempts: int = Field(10, ge=1, description="Tries of a step whose provider does not answer")
+    retry_compensation_attempts: int = Field(20, ge=1, description="Tries of a void, refund or release")
+    retry_bug_attempts: int = Field(5, ge=1, description="Tries of a message whose handling breaks")
+    retry_early_attempts: int = Field(8, ge=1, description="Tries of an event that came before the one it needs")
+    retry_early_first_s: float = Field(1.0, gt=0, description="Seconds until it is tried again; doubles up to 15")
+    retry_max_age_s: float = Field(86_400.0, gt=0, description="A message that failed first so long ago is given up")
+    retry_poll_s: float = Field(0.2, gt=0, description="How often the retry table is looked at")
+    retry_lease_s: float = Field(60.0, gt=1, description="A killed worker's messages are free again after so long")
+    flood_at_least: int = Field(50, ge=0, description="Failures in a partition before it can be a flood; 0: never")
+    flood_window: int = Field(100, ge=1, description="A partition stops when most of so many messages failed")
+    flood_probe_s: float = Field(30.0, gt=0, description="Seconds until a stopped partition is tried with one message")
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+
+def policy(settings: Settings) -> Policy:
+    """When messages are tried again, and when they are given up."""
+    return Policy(
+        first_s=settings.retry_first_s,
+        step_s=settings.retry_step_s,
+        most_s=settings.retry_most_s,
+        early_first_s=settings.retry_early_first_s,
+        jitter=settings.retry_jitter,
+        max_age_s=settings.retry_max_age_s,
+        attempts={
+            FaultClass.EARLY: settings.retry_early_attempts,
+            FaultClass.PROVIDER: settings.retry_attempts,
+            FaultClass.COMPENSATION: settings.retry_compensation_attempts,
+            FaultClass.BUG: settings.retry_bug_attempts,
+        },
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -102,7 +102,7 @@ def stock_moves(old: Reservation | None, new: Reservation | None) -> list[tuple[
 def on_checkout_accepted(shelf: Shelf, event: CheckoutAccepted, at: datetime, *, hold_for: timedelta) -> Outcome:
     """Set every line aside, or none. After checkout.failed the door is closed."""
     if shelf.reservation is not None:
-        return Decision(shelf.reservation)
+        return _nothing_to_do(shelf.reservation)
     units = Counter[str]()
     for line in event.lines:
         units[line.sku] += line.quantity
@@ -121,12 +121,12 @@ def on_checkout_confirmed(shelf: Shelf, event: CheckoutConfirmed, _at: datetime)
     """Commit what is reserved. As long as the units are still held they are the customer's, lapsed or not."""
     known = shelf.reservation
     if known is None:
-        return Decision(None, refusal="no reservation was ever made for this checkout")
+        return Decision(None, early="no reservation was ever made for this checkout")
     if known.status is Status.LAPSED:
         refused = _confirm_failed(known, Code.RESERVATION_LAPSED, None)
         return replace(refused, note="confirmed after the reservation had lapsed")
     if known.status is not Status.RESERVED:
-        return Decision(known)
+        return _nothing_to_do(known)
     held = next((sku for sku in sorted(known.units) if shelf.stock[sku].on_hold), None)
     if held is not None:
         return _confirm_failed(replace(known, status=Status.CONFIRM_FAILED), Code.STOCK_ON_HOLD, held)
@@ -167,6 +167,32 @@ def handlers(hold_for: timedelta) -> dict[str, Callable[..., Outcome]]:
     }
 
 
+def give_up_reserving(shelf: Shelf, event: Event, _at: datetime, code: str) -> Outcome:
+    """Stock can't be reserved, however often it is tried: the checkout has to fail, and says so to everybody."""
+    if shelf.reservation is not None:
+        return _nothing_to_do(shelf.reservation)
+    rejected = Reservation(checkout_id=event.checkout_id, status=Status.REJECTED)
+    return Decision(rejected, (WarehouseRejected(checkout_id=event.checkout_id, code=code),))
+
+
+def give_up_committing(shelf: Shelf, event: Event, _at: datetime, code: str) -> Outcome:
+    """What is reserved can't be committed, however often it is tried: the checkout has to fail."""
+    known = shelf.reservation
+    if known is None or known.status is not Status.RESERVED:
+        return _nothing_to_do(known)
+    return _confirm_failed(replace(known, status=Status.CONFIRM_FAILED), code, None)
+
+
+def giving_up() -> dict[str, Callable[..., Outcome]]:
+    """Event type -> what is announced when its retries are exhausted. A release is never given up quietly."""
+    return {CheckoutAccepted.TYPE: give_up_reserving, CheckoutConfirmed.TYPE: give_up_committing}
+
+
+def _nothing_to_do(known: Reservation | None) -> Outcome:
+    over = known is not None and known.status not in (Status.RESERVED, Status.COMMITTED)
+    return Decision(known, late=f"the reservation is {known.status} already" if known and over else None)
+
+
 def _missing(stock: Mapping[str, Stock], units: Mapping[str, int]) -> tuple[Code, str] | None:
     for sku in sorted(units):
         if sku not in stock:
@@ -176,7 +202,7 @@ def _missing(stock: Mapping[str, Stock], units: Mapping[str, int]) -> tuple[Code
     return None
 
 
-def _confirm_failed(reservation: Reservation, code: Code, sku: str | None) -> Outcome:
+def _confirm_failed(reservation: Reservation, code: str, sku: str | None) -> Outcome:
     return Decision(reservation, (WarehouseConfirmFailed(checkout_id=reservation.checkout_id, code=code, sku=sku),))
 
 

@@ -5,10 +5,11 @@ from typing import Final
 
 from pydantic import Field, SecretStr
 
+from schemas.events import CheckoutFailed
 from services.shell.service import Service
 from services.shell.settings import Settings
 from services.warehouse import store
-from services.warehouse.decisions import handlers
+from services.warehouse.decisions import Reservation, Status, giving_up, handlers
 
 NAME: Final = "warehouse"
 
@@ -26,4 +27,16 @@ class WarehouseSettings(Settings):
 def make(settings: WarehouseSettings) -> Service:
     """The service as the shell runs it."""
     hold_for = timedelta(seconds=settings.reservation_ttl_s)
-    return Service(NAME, handlers(hold_for), store.load, timers=(store.EXPIRY,))
+    return Service(
+        NAME,
+        handlers(hold_for),
+        store.load,
+        timers=(store.EXPIRY,),
+        giving_up=giving_up(),
+        let_go=_let_go,
+        duties={CheckoutFailed.TYPE: "release"},
+    )
+
+
+def _let_go(known: Reservation) -> bool:
+    return known.status in (Status.RELEASED, Status.CLOSED)

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.decision import Decision
 from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
-from schemas.failures import CUSTOMER_MESSAGES, Code
+from schemas.failures import Code, customer_message
 from services.checkout.decisions import OPEN, Checkout, DeadlinePassed, Status, fingerprint, handlers
 
 from . import making as a
@@ -72,7 +72,7 @@ def test_an_unsound_request_fails_without_having_been_accepted() -> None:
     decision = decide(None, replace(a.REQUESTED, lines=()))
     failed = failed_of(decision)
     assert (failed.code, failed.accepted, failed.customer_id) == (Code.NO_LINES, False, "cust-1")
-    assert failed.message == CUSTOMER_MESSAGES[Code.NO_LINES]
+    assert failed.message == customer_message(Code.NO_LINES)
     assert (a.status(decision), decision.state.accepted) == ("failed", False)
 
 
@@ -183,7 +183,7 @@ def test_an_open_checkout_fails_with_the_reason_and_the_customers_sentence(
     decision = decide(checkout(met), event, a.LATER)
     failed = failed_of(decision)
     assert (failed.code, failed.detail, failed.accepted) == (code, detail, True)
-    assert failed.message == CUSTOMER_MESSAGES[Code(code)]
+    assert failed.message == customer_message(code)
     assert (a.status(decision), decision.state.code, decision.via) == ("failed", code, via)
 
 

@@ -28,7 +28,7 @@ from schemas.choreography import (
 )
 from schemas.codec import avsc, compact
 from schemas.events import EVENTS, Event, Line, ReleasedLine, from_record, to_record
-from schemas.failures import CUSTOMER_MESSAGES, Code, customer_message
+from schemas.failures import Code, customer_message, entry_of
 from schemas.registry import published, unreleased
 from services.checkout import decisions as checkout
 from services.payment import decisions as payment
@@ -303,7 +303,7 @@ def test_an_answer_that_is_not_in_the_map_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_a_sentence_that_a_customer_understands(code: Code) -> None:
-    sentence = CUSTOMER_MESSAGES[code]
+    sentence = entry_of(code).customer
     assert customer_message(code) == customer_message(code.value) == sentence
     assert len(sentence) <= 140
     assert sentence[0].isupper()

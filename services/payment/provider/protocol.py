@@ -7,13 +7,16 @@ so a repeated call is the same call, whoever repeats it.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+from schemas.decision import NotAsked, Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorize:
     """Hold `amount_minor` on the payment method behind `token`."""
 
+    operation: ClassVar[str] = "authorize"
     checkout_id: str
     amount_minor: int
     currency: str
@@ -30,6 +33,7 @@ class Authorize:
 class Capture:
     """Take the held amount."""
 
+    operation: ClassVar[str] = "capture"
     checkout_id: str
     payment_id: str
     amount_minor: int
@@ -44,6 +48,7 @@ class Capture:
 class Void:
     """Let go of the held amount."""
 
+    operation: ClassVar[str] = "void"
     checkout_id: str
     payment_id: str
 
@@ -57,6 +62,7 @@ class Void:
 class Refund:
     """Give back the captured amount."""
 
+    operation: ClassVar[str] = "refund"
     checkout_id: str
     payment_id: str
     amount_minor: int
@@ -127,27 +133,7 @@ class Refused:
 Answer = Authorized | Declined | Captured | Voided | Refunded | Refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotAsked:
-    """The provider was not asked this time: its circuit breaker is open. What earlier calls did is another matter."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Asked, and nobody knows what happened; it will be asked again. attempts: calls without an answer so far."""
-
-    attempts: int
-    timed_out: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenUp:
-    """Asked as often as the policy allows. code: why, from the catalogue of errors."""
-
-    code: str
-
-
-Outcome = Answer | NotAsked | Unknown | GivenUp
+Told = Answer | NotAsked | Unknown
 """What a decision about a provider call is told."""
 
 

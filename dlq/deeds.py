@@ -1,0 +1,63 @@
+"""What people do to dead letters, as it is written to `dlq.audit`: who, when, what and why."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from dlq.desk import Out
+from dlq.ledger import moment
+from schemas.choreography import DLQ_AUDIT_TOPIC
+
+
+class Action(StrEnum):
+    """What somebody did. A closed list."""
+
+    REPLAY_STARTED = "replay_started"
+    REPLAY_ENDED = "replay_ended"
+    REPLAY_CANCELLED = "replay_cancelled"
+    DISCARDED = "discarded"
+    RESTORED = "restored"
+    EDITED = "edited"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One line of the audit. at: RFC 3339, UTC. letters: how many it is about. detail: JSON-ready."""
+
+    at: str
+    by: str
+    action: str
+    why: str = ""
+    letters: int = 1
+    replay_id: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, key: str) -> Out:
+        """The line, to be written. key: `<service>/<letter id>`, or the job's id."""
+        value = json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return Out(DLQ_AUDIT_TOPIC, key.encode(), value.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who does something, when and why."""
+
+    by: str
+    at: datetime
+    why: str = ""
+
+    def deed(self, action: Action, **more: Any) -> Deed:
+        """A line of the audit in their name."""
+        return Deed(at=moment(self.at), by=self.by, action=action.value, **{"why": self.why} | more)
+
+
+def deed_from(value: object) -> Deed | None:
+    """The deed in a record's value; None where there is none. Unknown fields are dropped."""
+    try:
+        fields = json.loads(value) if isinstance(value, bytes) else None
+        return Deed(**{name: fields[name] for name in Deed.__dataclass_fields__ if name in fields}) if fields else None
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,157 @@
+"""The one writer of what people do to dead letters: Kafka transactions, all or nothing, one writer at a time.
+
+Every command that changes something takes the desk: the broker then aborts what its former holder had under way and
+lets nothing more of it in. So two people can't do two things to one letter, and nothing is sent twice.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from dlq.failing import DlqError
+from dlq.ledger import Entry
+from dlq.offsets import QUIET
+from dlq.settings import DlqSettings
+from schemas.choreography import LEDGER_TOPIC
+from schemas.envelope import Header
+
+TRANSACTIONAL_ID: Final = "dlq-replay"
+_TIMEOUT_S: Final = 30.0
+_FENCED: Final = (
+    KafkaError._FENCED,  # noqa: SLF001 - the client's own codes have an underscore
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError._FATAL,  # noqa: SLF001 - what every call says after the first
+)
+
+
+class TakenOverError(DlqError):
+    """Somebody else took the desk; the transaction that was under way is aborted, those before it stand."""
+
+
+class NotWrittenError(DlqError):
+    """The broker refused a record, and with it the whole transaction; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """One record to be written. topic: without the prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+def ledger_record(entry: Entry) -> Out:
+    """An entry of the ledger, to be written."""
+    return Out(LEDGER_TOPIC, entry.key.encode(), entry.value())
+
+
+class Desk:
+    """Takes the desk when it is made. Raises KafkaException when the broker is away."""
+
+    def __init__(self, settings: DlqSettings) -> None:
+        self._prefix = settings.topic_prefix
+        self._producer = Producer(producer_config(settings))
+        self._refused: list[str] = []
+        _or_fenced(lambda: self._producer.init_transactions(_TIMEOUT_S))
+
+    def commit(self, records: Iterable[Out]) -> None:
+        """Write all of `records` in one transaction, or none.
+
+        Raises TakenOverError, NotWrittenError; KafkaException when the broker is away: the ledger tells what is written
+        """
+        self._refused.clear()
+        try:
+            _or_fenced(lambda: self._write(records))
+        except TakenOverError:
+            raise
+        except BaseException as error:
+            self._abort()
+            if self._refused and isinstance(error, KafkaException):
+                raise NotWrittenError(f"nothing was written: {self._refused[0]}") from error
+            raise
+
+    def close(self) -> None:
+        """Give the connections back; nothing is under way any more."""
+        self._producer.close()
+
+    def _write(self, records: Iterable[Out]) -> None:
+        self._producer.begin_transaction()
+        for record in records:
+            self._produce(record)
+        # waits for every record, and fails when one was refused
+        self._producer.commit_transaction(_TIMEOUT_S)
+
+    def _produce(self, record: Out) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    self._prefix + record.topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=list(record.headers),
+                    on_delivery=self._report,
+                )
+            except BufferError:
+                self._producer.poll(_TIMEOUT_S)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _report(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() not in _FENCED:
+            self._refused.append(f"{message.topic()}: {error.str()}")
+
+    def _abort(self) -> None:
+        """An error is on its way up already: one of the abort itself (the broker aborts later) must not hide it."""
+        try:
+            self._producer.abort_transaction(_TIMEOUT_S)
+        except KafkaException as error:
+            self._refused.append(f"the transaction is left to its time-out: {error}")
+
+
+def say(settings: DlqSettings, record: Out) -> None:
+    """Write one record beside the desk, without taking it from anybody. Raises NotWrittenError."""
+    failed: list[str] = []
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "enable.idempotence": True, **QUIET})
+    producer.produce(
+        settings.topic_prefix + record.topic,
+        value=record.value,
+        key=record.key,
+        headers=list(record.headers),
+        on_delivery=lambda error, _: failed.append(error.str()) if error else None,
+    )
+    if producer.flush(_TIMEOUT_S) or failed:
+        raise NotWrittenError(f"nothing was written: {failed[0] if failed else 'no answer from the broker'}")
+
+
+def producer_config(settings: DlqSettings) -> dict[str, Any]:
+    """The settings of the one writer."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        # one for all: whoever comes later fences whoever is there
+        "transactional.id": settings.topic_prefix + TRANSACTIONAL_ID,
+        # what a killed command left open is closed by then; until then readers of what is committed wait
+        "transaction.timeout.ms": 30_000,
+        "enable.idempotence": True,
+        "acks": "all",
+        # the default of the services' producers: the same key finds the same partition
+        "partitioner": "consistent_random",
+        "linger.ms": 2,
+        "compression.type": "lz4",
+        "message.max.bytes": 8 * 1024 * 1024,
+        **QUIET,
+    }
+
+
+def _or_fenced(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except KafkaException as error:
+        if error.args[0].code() in _FENCED:
+            raise TakenOverError("another command took over the dead letters; nothing was sent twice") from error
+        raise

@@ -1,0 +1,134 @@
+"""Edits a dead letter: a new letter takes the old one's place, in one transaction, so that never both are sent.
+
+The edited value is checked against its schemas, identities and sums are locked, and the chain of edits stays readable:
+each letter names the one it was made from, each superseded entry the one that was made from it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from uuid_utils.compat import uuid7
+
+from dlq.actions import Ledger, at_desk, entry_of
+from dlq.deeds import Action, Author
+from dlq.desk import Desk, Out, ledger_record
+from dlq.ledger import State
+from dlq.letters import DeadLetter
+from dlq.locks import Change, EditError, changes, check_locks
+from dlq.plan import state_sentence
+from dlq.settings import DlqSettings
+from dlq.wire import Versioned, Wire, read, write
+from schemas.choreography import SERVICES, dead_letter_topic
+from schemas.codec import UndecodableError
+from schemas.envelope import Header, rfc3339
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A letter that is being edited. data: its value as JSON, None where it can't be read. why: why not."""
+
+    letter: DeadLetter
+    event_type: str
+    newest: Versioned
+    written: Versioned | None = None
+    data: Any = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """An edit that may be saved. new_id: of the letter that takes the other's place."""
+
+    draft: Draft
+    new_id: str
+    value: bytes
+    changes: list[Change]
+
+
+def draft_of(wire: Wire, letter: DeadLetter, event_type: str = "") -> Draft:
+    """A letter to be edited. event_type: where the letter does not say it. Raises EditError, NoRegistryError."""
+    check_editable(letter)
+    event = event_type or letter.event_type
+    newest = wire.newest(event)
+    draft = Draft(letter=letter, event_type=event, newest=newest)
+    try:
+        written = wire.writer(event, letter.value)
+        return replace(draft, written=written, data=read(letter.value or b"", written, newest))
+    except UndecodableError as error:
+        return replace(draft, why=str(error))
+
+
+def edited(draft: Draft, data: Any) -> Edit | None:
+    """The edit that makes the value `data`; None where nothing changes. Raises EditError."""
+    value = write(data, draft.newest, draft.written)
+    # as it will be read: another spelling of the same instant, or a default left out, is no change
+    after = read(value, draft.newest, draft.newest)
+    found = changes(draft.data, after) if draft.data is not None else changes({}, after)
+    if not found:
+        return None
+    if draft.data is None:
+        _check_repair(draft.letter, after)
+    else:
+        check_locks(found)
+    return Edit(draft=draft, new_id=str(uuid7()), value=value, changes=found)
+
+
+def save(settings: DlqSettings, edit: Edit, author: Author) -> None:
+    """Put the new letter in the old one's place. Raises EditError where somebody touched it meanwhile; as `at_desk`."""
+
+    def act(desk: Desk, ledger: Ledger) -> None:
+        letter = replace(edit.draft.letter, entry=ledger.get(edit.draft.letter.ledger_key))
+        check_editable(letter)
+        desk.commit(_records(letter, edit, author))
+
+    at_desk(settings, act)
+
+
+def check_editable(letter: DeadLetter) -> None:
+    """Raises EditError saying why a letter can't be edited."""
+    if letter.service not in SERVICES:
+        raise EditError(f"{letter.id}: {letter.service!r} is no service of ours")
+    if letter.state not in (State.OPEN, State.FAILED_AGAIN, State.TOO_LATE):
+        raise EditError(f"{letter.id} can't be edited: {state_sentence(letter)}")
+
+
+def _check_repair(letter: DeadLetter, after: Any) -> None:
+    """A value that can't be read can't be compared; what its key and headers say of it must still hold."""
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in letter.headers if name == "ce_id"}
+    expected = {"checkout_id": letter.checkout_id, "event_id": said.get("ce_id", "")}
+    for name, value in expected.items():
+        if value and after.get(name) != value:
+            raise EditError(f"locked: {name} is {value!r} by the letter's key or headers, not {after.get(name)!r}")
+
+
+def _records(letter: DeadLetter, edit: Edit, author: Author) -> Iterator[Out]:
+    headers = tuple(new_headers(letter, edit))
+    yield Out(dead_letter_topic(letter.service), letter.key, edit.value, headers)
+    yield ledger_record(entry_of(letter, State.SUPERSEDED, author, edited_to=edit.new_id))
+    written = edit.draft.written
+    detail = {
+        "edited_to": edit.new_id,
+        "changes": [[change.path, change.old, change.new] for change in edit.changes],
+        "schema_ids": [written.id if written else None, edit.draft.newest.id],
+    }
+    yield author.deed(Action.EDITED, detail=detail).record(letter.ledger_key)
+
+
+def new_headers(letter: DeadLetter, edit: Edit) -> list[Header]:
+    """The old letter's headers, with what the edit changes; those that a foreign letter lacks are added."""
+    original = letter.info["dlq-original-topic"]
+    same = letter.event_type == edit.draft.event_type
+    said = letter.info | {
+        "dlq-id": edit.new_id,
+        "dlq-edit-of": letter.id,
+        "dlq-event-id": letter.info["dlq-event-id"] or letter.id,
+        "dlq-service": letter.service,
+        "dlq-first-failed-at": rfc3339(letter.first_failed_at),
+        "dlq-failed-at": rfc3339(letter.failed_at),
+        "dlq-schema-id": str(edit.draft.newest.id),
+        "dlq-replay-count": str(letter.replay_count),
+        "dlq-original-topic": original if same else letter.topic_prefix + edit.draft.event_type,
+    }
+    kept = [(name, value) for name, value in letter.headers if name not in said]
+    return [*kept, *((name, value.encode("utf-8", "replace")) for name, value in said.items())]

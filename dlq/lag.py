@@ -1,0 +1,37 @@
+"""How far a service is behind its live messages: what its consumer group committed, against the ends of its topics."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dlq.offsets import QUIET, bounds
+from dlq.settings import DlqSettings
+from schemas.choreography import subscriptions
+
+_TIMEOUT_S: Final = 5.0
+
+
+def live_lag(settings: DlqSettings, services: Iterable[str]) -> int | None:
+    """Messages that these services have not handled yet; None where it can't be told."""
+    lags = [lag for service in services if (lag := _lag(settings, service)) is not None]
+    return sum(lags) if lags else None
+
+
+def _lag(settings: DlqSettings, service: str) -> int | None:
+    topics = [settings.topic_prefix + event for event in subscriptions(service)]
+    try:
+        committed = _committed(settings, settings.topic_prefix + service)
+        ends = bounds(settings.kafka_bootstrap_servers, topics)
+    except KafkaException:
+        return None
+    known = [place for place in ends if committed.get(place, -1) >= 0]
+    return sum(ends[place][1] - committed[place] for place in known) if known else None
+
+
+def _committed(settings: DlqSettings, group: str) -> dict[tuple[str, int], int]:
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, **QUIET})
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S)
+    found: list[TopicPartition] = asked[group].result(timeout=_TIMEOUT_S).topic_partitions or []
+    return {(place.topic, place.partition): place.offset for place in found}

@@ -1,0 +1,27 @@
+"""What the `dlq` command needs: Kafka and the registry, no service and no database. Read where a command starts."""
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names its variable."""
+
+
+class DlqSettings(BaseSettings):
+    """Where the dead letters are, from environment variables."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    kafka_bootstrap_servers: str = Field(min_length=1, description="host:port of the brokers, comma separated")
+    schema_registry_url: str = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
+    topic_prefix: str = Field("", description="Put before every topic")
+
+
+def read_settings() -> DlqSettings:
+    """The settings from the environment. Raises SettingsError."""
+    try:
+        return DlqSettings()  # type: ignore[call-arg]  # the environment has them
+    except ValidationError as error:
+        faults = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SettingsError(f"{faults}. `checkout stack env` prints those of the local stack.") from None

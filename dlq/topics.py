@@ -1,0 +1,110 @@
+"""Reads whole topics, without a consumer group: nothing is joined or committed, no trace is left in the broker."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dlq.offsets import QUIET, Place, bounds
+
+Progress = Callable[[int, int], None]
+"""Called with (offsets passed, offsets in all) while a topic is read."""
+
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.1
+_BATCH: Final = 5000
+
+
+def untold(_done: int, _total: int) -> None:
+    """The progress of a reading that nobody watches."""
+
+
+def dump(
+    bootstrap_servers: str, topics: Sequence[str], since: datetime | None = None, progress: Progress = untold
+) -> Iterator[Message]:
+    """Every committed message of these topics, from their beginning to their present end.
+
+    topics: full names; those that don't exist are left out. since: from the first message at or after it, in each
+    partition by itself. Each partition's messages come in order. Raises KafkaException, also for a broker gone silent.
+    """
+    with closing(_consumer(bootstrap_servers)) as consumer:
+        ends = {place: span for place, span in bounds(bootstrap_servers, topics).items() if span[1] > span[0]}
+        # so that the client knows the leaders when it is assigned, and fetches at once
+        consumer.list_topics(timeout=_TIMEOUT_S)
+        spans = ends if since is None else _later(consumer, ends, since)
+        consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
+        yield from _read(consumer, spans, progress)
+
+
+def _consumer(bootstrap_servers: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "dlq-reader",  # required by the client; nothing is committed under it
+            "enable.auto.commit": False,
+            # what was aborted was never said
+            "isolation.level": "read_committed",
+            # the markers of transactions have offsets and are no messages: only the client knows when they are passed
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",  # retention may take the beginning away meanwhile
+            **QUIET,
+        }
+    )
+
+
+def _later(consumer: Consumer, spans: dict[Place, tuple[int, int]], since: datetime) -> dict[Place, tuple[int, int]]:
+    """The part of each span that is not older than `since`; spans without any are left out."""
+    if not spans:
+        return {}
+    asked = [TopicPartition(*place, max(0, int(since.timestamp() * 1000))) for place in spans]
+    found = consumer.offsets_for_times(asked, timeout=_TIMEOUT_S)
+    starts = {(place.topic, place.partition): place.offset for place in found}
+    return {place: (starts[place], high) for place, (_, high) in spans.items() if 0 <= starts[place] < high}
+
+
+def _read(consumer: Consumer, spans: dict[Place, tuple[int, int]], progress: Progress) -> Iterator[Message]:
+    left, total = dict(spans), sum(high - low for low, high in spans.values())
+    heard_at = time.monotonic()
+    while left:
+        first = consumer.poll(_POLL_S)
+        if first is None:
+            _check_silence(heard_at, left)
+            continue
+        for message in [first, *consumer.consume(_BATCH, 0)]:
+            place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
+            if place not in left:
+                continue
+            high = left[place][1]
+            if _is_message(message) and offset < high:
+                yield message
+            if not _is_message(message) or offset >= high - 1:
+                del left[place]
+            else:
+                left[place] = (offset + 1, high)
+        progress(total - sum(high - low for low, high in left.values()), total)
+        # after the caller had its messages: its time is not the broker's silence
+        heard_at = time.monotonic()
+
+
+def _is_message(message: Message) -> bool:
+    """False at the end of a partition. Raises KafkaException for what is an error."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes have an underscore
+        return False
+    raise KafkaException(error)
+
+
+def _check_silence(heard_at: float, left: dict[Place, tuple[int, int]]) -> None:
+    if time.monotonic() - heard_at > _TIMEOUT_S:
+        topic, partition = next(iter(left))
+        raise KafkaException(
+            KafkaError(
+                KafkaError._TIMED_OUT,  # noqa: SLF001
+                f"nothing more of {topic} partition {partition} within {_TIMEOUT_S:.0f} s",
+            )
+        )

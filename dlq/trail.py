@@ -1,0 +1,73 @@
+"""Who did what to which dead letters, and why, as `dlq.audit` has it. Append-only; here it is only read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dlq.letters import DeadLetter, Warn, unheard
+from dlq.messages import instant, raw, time_of
+from dlq.settings import DlqSettings
+from dlq.topics import Progress, dump, untold
+from schemas.choreography import DLQ_AUDIT_TOPIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One act. key: `<service>/<letter id>`, or the id of a job. fields: what was written, as it was written."""
+
+    at: datetime
+    key: str
+    fields: dict[str, Any]
+
+    def text(self, name: str) -> str:
+        """One of the fields for people; "" where it says nothing."""
+        value = self.fields.get(name)
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"key": self.key, **self.fields, "at": self.at}
+
+
+def read_trail(
+    settings: DlqSettings, since: datetime | None = None, *, progress: Progress = untold, warn: Warn = unheard
+) -> list[Line]:
+    """The lines of the audit in the order of their times. since: none older. Raises KafkaException."""
+    topic = settings.topic_prefix + DLQ_AUDIT_TOPIC
+    lines, unreadable = [], 0
+    for message in dump(settings.kafka_bootstrap_servers, [topic], since, progress):
+        fields = _fields(raw(message.value()))
+        if fields is None:
+            unreadable += 1
+            continue
+        key = (raw(message.key()) or b"").decode("utf-8", "replace")
+        lines.append(Line(at=instant(str(fields.get("at"))) or time_of(message), key=key, fields=fields))
+    if unreadable:
+        warn(f"{unreadable} records of {DLQ_AUDIT_TOPIC} can't be read and were left out")
+    return sorted(lines, key=lambda line: line.at)
+
+
+def _fields(value: bytes | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(value or b"")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def about(lines: list[Line], letter: DeadLetter) -> Iterator[Line]:
+    """The lines that concern a letter: its own, and those of the job that replayed it."""
+    replay_id = letter.entry.replay_id if letter.entry else letter.info["dlq-replay-id"]
+    for line in lines:
+        named = line.fields.get("letters")
+        if (
+            line.key == letter.ledger_key
+            or (isinstance(named, str) and named == letter.id)
+            or (isinstance(named, list) and letter.id in named)
+            or (replay_id and replay_id in (line.key, line.fields.get("replay_id")))
+        ):
+            yield line

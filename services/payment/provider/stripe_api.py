@@ -1,0 +1,134 @@
+"""The requests that we make of Stripe, through its own library; every answer as plain data.
+
+Amounts go through as they are: Stripe's, like ours, are in the currency's minor unit, also where that is the whole
+one (https://docs.stripe.com/currencies#zero-decimal). Every request raises stripe.StripeError; a body that breaks off
+raises aiohttp.ClientError or TimeoutError, which the library lets pass.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import aiohttp
+import stripe
+
+from services.payment.provider.protocol import Authorize, Capture, OutcomeUnknownError, Refund
+
+PAGE: Final = 100
+PAGES: Final = 10
+"""A customer's payments are looked through so far back: 1,000 of them."""
+
+Body = dict[str, Any]
+
+
+class StripeApi:
+    """One account at Stripe.
+
+    key: the secret API key. base: its URL. timeout_s: one request's limit, connecting included. connections: kept
+    open, at most.
+    """
+
+    def __init__(self, key: str, base: str, timeout_s: float, connections: int) -> None:
+        self._key = key
+        self._base = base.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._connections = connections
+        self._http: stripe.AIOHTTPClient | None = None
+        self._made: stripe.V1Services | None = None
+
+    async def create(self, call: Authorize, customer: str, method: str) -> Body:
+        """Make and confirm a PaymentIntent that holds the amount on `method`, one of `customer`'s."""
+        intent = await self._v1().payment_intents.create_async(
+            {
+                "amount": call.amount_minor,
+                "currency": call.currency.lower(),
+                "customer": customer,
+                "payment_method": method,
+                # cards alone: other methods would send the customer to a page of theirs
+                "allowed_payment_method_types": ["card"],
+                "capture_method": "manual",
+                "confirm": True,
+                # nobody sits before a screen when this runs: what needs the customer is to be declined at once
+                "off_session": True,
+                # by this a payment whose answer was lost is found again
+                "metadata": {"checkout_id": call.checkout_id},
+                "expand": ["latest_charge"],
+            },
+            {"idempotency_key": call.key},
+        )
+        return intent.to_dict()
+
+    async def capture(self, call: Capture) -> Body:
+        """Take the amount; what is left of the hold falls away."""
+        intent = await self._v1().payment_intents.capture_async(
+            call.payment_id, {"amount_to_capture": call.amount_minor}, {"idempotency_key": call.key}
+        )
+        return intent.to_dict()
+
+    async def cancel(self, payment_id: str, key: str) -> Body:
+        """Let go of what a PaymentIntent holds; nothing can be done with it afterwards."""
+        intent = await self._v1().payment_intents.cancel_async(
+            payment_id, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
+        )
+        return intent.to_dict()
+
+    async def refund(self, call: Refund) -> Body:
+        """Give back captured money."""
+        refund = await self._v1().refunds.create_async(
+            {
+                "payment_intent": call.payment_id,
+                "amount": call.amount_minor,
+                "metadata": {"checkout_id": call.checkout_id},
+            },
+            {"idempotency_key": call.key},
+        )
+        return refund.to_dict()
+
+    async def method(self, method: str) -> Body:
+        """A stored payment method."""
+        return (await self._v1().payment_methods.retrieve_async(method)).to_dict()
+
+    async def intent(self, payment_id: str) -> Body:
+        """A PaymentIntent as it stands now, with its latest charge."""
+        intent = await self._v1().payment_intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
+        return intent.to_dict()
+
+    async def intents(self, customer: str) -> AsyncIterator[Body]:
+        """A customer's PaymentIntents, newest first. A list shows a payment at once; the search index is up to a
+        minute late. Raises OutcomeUnknownError when there are more than PAGES pages: what is not found proves nothing.
+        """
+        after: dict[str, str] = {}
+        for _ in range(PAGES):
+            page = await self._page(customer, after)
+            for intent in page["data"]:
+                yield intent
+            if not page["has_more"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+        raise OutcomeUnknownError(f"{customer} has more than {PAGE * PAGES} payments: not all were looked at")
+
+    async def close(self) -> None:
+        """Give connections back."""
+        if self._http is not None:
+            await self._http.close_async()  # type: ignore[no-untyped-call]  # the library leaves it without types
+
+    async def _page(self, customer: str, after: dict[str, str]) -> Body:
+        asked: Any = {"customer": customer, "limit": PAGE, "expand": ["data.latest_charge"], **after}
+        return (await self._v1().payment_intents.list_async(asked)).to_dict()
+
+    def _v1(self) -> stripe.V1Services:
+        """The library's client, made on the event loop that uses it."""
+        if self._made is None:
+            # else the library keeps an identifier of this machine in the home directory and sends it along
+            stripe.enable_telemetry = False
+            certificates = ssl.create_default_context(cafile=stripe.ca_bundle_path)
+            connector = aiohttp.TCPConnector(limit=self._connections, ssl=certificates)
+            self._http = stripe.AIOHTTPClient(timeout=self._timeout, connector=connector)
+            self._made = stripe.StripeClient(
+                self._key,
+                base_addresses={"api": self._base},
+                http_client=self._http,
+                # who repeats a call, and when, is decided in one place: not here
+                max_network_retries=0,
+            ).v1
+        return self._made

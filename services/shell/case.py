@@ -1,0 +1,119 @@
+"""What the messages of one batch are judged with: what was loaded, and what will be written."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from dlq.faults import fault_of, refusal
+from dlq.ledger import State
+from dlq.letter import Fault
+from dlq.policy import Policy
+from schemas.decision import Decision
+from services.shell.delivery import Delivery
+from services.shell.draft import Draft
+from services.shell.flood import Flood
+from services.shell.gate import Gates
+from services.shell.queue import Queue
+from services.shell.scribe import Scribe
+from services.shell.service import Service, World
+from services.shell.waiting import COMPENSATIONS, Waiting
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every batch needs. me: this process's name on the rows that it has claimed. chance: 0 to 1."""
+
+    service: Service
+    scribe: Scribe
+    policy: Policy
+    gates: Gates
+    flood: Flood
+    me: UUID
+    chance: Callable[[], float] = field(default=random.random)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch. world: None where nothing can be decided."""
+
+    desk: Desk
+    world: World | None
+    queue: Queue
+    draft: Draft
+    now: datetime
+
+    def ask(self, delivery: Delivery, *answer: object) -> Decision[Any]:
+        """The service's decision."""
+        event = delivery.event
+        if event is None or self.world is None:
+            raise ValueError("an unreadable message has no decision")
+        return self.desk.service.handlers[event.TYPE](self.world.view(event), event, self.now, *answer)
+
+    def give_up(self, delivery: Delivery, code: str) -> Decision[Any] | None:
+        """The service's announcement that it can't handle an event; None where it has none for this one."""
+        event, announce = delivery.event, self.desk.service.giving_up.get(delivery.event_type)
+        if event is None or announce is None or self.world is None:
+            return None
+        return announce(self.world.view(event), event, self.now, code)
+
+    def state(self, lane: str) -> Any | None:
+        """What the service knows of a checkout now."""
+        return self.world.current(lane) if self.world else None
+
+    def write(self, delivery: Delivery, decision: Decision[Any]) -> None:
+        """The decision's state, events and steps. Raises before it has changed anything."""
+        if self.world is None:
+            raise ValueError("nothing was loaded")
+        self.desk.service.check_answer(delivery.event_type, decision.events)
+        records = [self.desk.scribe.event(said, delivery, self.now) for said in decision.events]
+        old = self.world.current(delivery.key)
+        if decision.state is not None and decision.state != old:
+            self.world.keep(decision.state)
+        self.draft.trace(old, decision, delivery, self.now)
+        self.draft.records += records
+
+    def tell(self, row: Waiting, state: State, outcome: str, why: str) -> None:
+        """What became of a replay."""
+        self.draft.records.append(self.desk.scribe.outcome(row, state, outcome, why, self.now))
+
+    def row(self, delivery: Delivery, fault: Fault, *, tries: int = 0, timeouts: int = 0) -> Waiting:
+        """The row of a delivery that failed just now."""
+        row = self.queue.row_of(delivery)
+        return replace(
+            row,
+            event_type=self.event_type(delivery),
+            operation=self._operation(delivery),
+            gate=delivery.call.operation if delivery.call else "",
+            fault=fault,
+            attempts=row.attempts + tries,
+            timeouts=row.timeouts + timeouts,
+            first_failed_at=row.first_failed_at or self.now,
+            since=row.since or self.now,
+            last_failed_at=self.now,
+        )
+
+    def _operation(self, delivery: Delivery) -> str:
+        """What operators call it; a void that turned out to be a refund is one."""
+        called = delivery.call.operation if delivery.call else ""
+        return called if called in COMPENSATIONS else self.desk.service.duties.get(delivery.event_type, "")
+
+    def event_type(self, delivery: Delivery) -> str:
+        """The event's type, also of what can't be read."""
+        return delivery.event_type.removeprefix(self.desk.scribe.topic_prefix)
+
+    def handler(self, event_type: str) -> str:
+        """The function that handles an event."""
+        return self.desk.service.handler_name(event_type)
+
+    def fault(self, delivery: Delivery, error: Exception) -> Fault:
+        """What went wrong, from an exception."""
+        event_type = self.event_type(delivery)
+        return fault_of(error, event_type, self.handler(event_type))
+
+    def refusal(self, delivery: Delivery, error_class: str, message: str) -> Fault:
+        """What went wrong, in a decision's words."""
+        event_type = self.event_type(delivery)
+        return refusal(error_class, message, event_type, self.handler(event_type))

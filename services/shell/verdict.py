@@ -1,0 +1,132 @@
+"""The life of one message: not ours any more, behind others, decided on, or left to its fate.
+
+Read `Verdict.on`. A decision's outcome is a value (`schemas.decision.Decision`); an exception means that it could not
+be decided, and is tried again as the policy says before it becomes a dead letter (`services/shell/fate.py`).
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from dlq.ledger import State
+from dlq.policy import FaultClass
+from schemas.codec import RegistryUnavailableError, UndecodableError
+from schemas.decision import Decision, NotAsked, UnsafeError
+from services.shell.case import Case
+from services.shell.delivery import Delivery
+from services.shell.fate import Fate
+from services.shell.waiting import Status
+
+log = structlog.get_logger("shell.verdict")
+
+
+class Verdict:
+    """Judges the messages of one batch, one after the other."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._draft = case.draft
+        self._queue = case.queue
+        self._fate = Fate(case)
+
+    def on(self, delivery: Delivery) -> None:
+        """One message."""
+        if delivery.key in self._draft.held:
+            self._draft.postponed.append(delivery)
+        elif delivery.place is not None and delivery.place[:2] in self._draft.stalled:
+            self._draft.left.append(delivery)
+        elif self._queue.is_foreign(delivery) or self._is_known_letter(delivery):
+            self._draft.done.append(delivery)
+        elif delivery.origin is not None and self._queue.is_behind(delivery):
+            self._queue.park(delivery, self._case.now)
+            self._draft.done.append(delivery)
+        elif delivery.event is None:
+            defect = delivery.defect or UndecodableError("it can't be read")
+            self._fate.fail(delivery, FaultClass.UNDECODABLE, self._case.fault(delivery, defect))
+        else:
+            self._decide(delivery)
+
+    def not_storable(self, delivery: Delivery, error: Exception) -> None:
+        """A message that can't be written."""
+        self._fate.fail(delivery, FaultClass.NOT_STORABLE, self._case.fault(delivery, error))
+
+    def _is_known_letter(self, delivery: Delivery) -> bool:
+        """Whether a replay brings a letter that was resolved, or is being tried already."""
+        if not delivery.replay.id or delivery.waiting is not None:
+            return False
+        row = self._queue.find(delivery.letter_id)
+        if row is not None and row.status is Status.RESOLVED:
+            self._case.tell(replace(row, replay=delivery.replay), State.RESOLVED, "duplicate", "it was handled already")
+        return row is not None and row.status is not Status.DEAD
+
+    def _decide(self, delivery: Delivery) -> None:
+        try:
+            self._apply(delivery, self._decision(delivery))
+        except RegistryUnavailableError:
+            raise
+        except UnsafeError as error:
+            self._fate.fail(delivery, FaultClass.UNSAFE, self._case.fault(delivery, error))
+        # a decision that breaks is tried again in case that what it met passes; its neighbours go on
+        except Exception as error:
+            log.exception("a decision broke", event_type=delivery.event_type, checkout=delivery.key)
+            self._fate.fail(delivery, FaultClass.BUG, self._case.fault(delivery, error))
+
+    def _decision(self, delivery: Delivery) -> Decision[Any]:
+        """With the provider's answer, where there is one; told that it can't be asked, where its gate is shut."""
+        if isinstance(delivery.answer, Exception):
+            raise delivery.answer
+        answer = () if delivery.answer is None else (delivery.answer,)
+        decision = self._case.ask(delivery, *answer)
+        delivery.call = decision.call or delivery.call
+        if decision.call is None or self._case.desk.gates[decision.call.operation].admit():
+            return decision
+        delivery.answer = NotAsked()
+        decision = self._case.ask(delivery, delivery.answer)
+        if decision.call is not None:
+            raise TypeError(f"{delivery.event_type}: a decision asks for a call that can't be made now")
+        return decision
+
+    def _apply(self, delivery: Delivery, decision: Decision[Any]) -> None:
+        if decision.refusal is not None:
+            fault = self._case.refusal(delivery, "Refused", decision.refusal)
+            self._fate.fail(delivery, FaultClass.REFUSED, fault)
+        elif decision.early is not None:
+            self._fate.fail(delivery, FaultClass.EARLY, self._case.refusal(delivery, "TooEarly", decision.early))
+        elif decision.waits is not None:
+            self._fate.wait(delivery, decision)
+        elif decision.call is not None:
+            self._call(delivery, decision)
+        else:
+            self._handle(delivery, decision)
+
+    def _call(self, delivery: Delivery, decision: Decision[Any]) -> None:
+        """The intent is committed with the batch, the call is made after it."""
+        try:
+            self._case.write(delivery, decision)
+        except Exception:
+            self._case.desk.gates[decision.call.operation].leave()
+            raise
+        self._draft.calls.append((delivery, decision.call))
+        self._draft.held.add(delivery.key)
+
+    def _handle(self, delivery: Delivery, decision: Decision[Any]) -> None:
+        changed = bool(decision.events) or decision.state != self._case.state(delivery.key)
+        self._case.write(delivery, decision)
+        self._draft.done.append(delivery)
+        if delivery.place is not None:
+            self._case.desk.flood.fine(delivery.place[:2], delivery.place[2])
+        if delivery.replay.id:
+            self._tell(delivery, decision, changed=changed)
+        self._queue.resolve(delivery)
+        self._queue.wake_early(delivery.key, self._case.now)
+        self._fate.bury_compensated(delivery.key)
+
+    def _tell(self, delivery: Delivery, decision: Decision[Any], *, changed: bool) -> None:
+        """What became of a replay, in the ledger and in its row, which a second replay will meet."""
+        row = self._queue.row_of(delivery)
+        if decision.late is not None:
+            self._case.tell(row, State.TOO_LATE, "too_late", decision.late)
+        else:
+            self._case.tell(row, State.RESOLVED, "handled" if changed else "duplicate", "")
+        self._queue.put(row)
