@@ -102,7 +102,11 @@ def audit(as_json: Json = False) -> None:
     with one_line("audit"):
         report = look(_servers())
         if as_json:
-            more: dict[str, Any] = {"checkouts": report.checkouts, "under_way": report.under_way}
+            more: dict[str, Any] = {
+                "checkouts": report.checkouts,
+                "under_way": report.under_way,
+                "waiting": report.waiting,
+            }
             typer.echo(json.dumps(report.as_json() | more))
         else:
             print_report(report, console())

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from dlq.describing import find
 from dlq.failing import one_line
 from dlq.filters import Filter
 from dlq.letters import DeadLetter
-from dlq.locks import EditError
+from dlq.locks import EditError, assign
 from dlq.options import Json, Topic, filter_from
 from dlq.settings import DlqSettings, read_settings
 from dlq.telling import refusal_lines, refusals_json
@@ -163,18 +164,17 @@ def _data(
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Any]:
     """The value as it should be. Raises EditError, OSError."""
-    from dlq.locks import assign  # noqa: PLC0415
-
     if file is not None:
         data = json_in(file)
     elif data is None:
         raise EditError(f"the value can't be read ({why_not}): give the whole value as JSON with --file")
+    changed = deepcopy(data)
     for assignment in sets or ():
-        assign(data, assignment)
+        assign(changed, assignment)
     if file is not None or sets:
-        yield data
+        yield changed
     elif not sys.stdin.isatty():
         raise EditError("there is no terminal for an editor: say what to change with --set or --file")
     else:
-        with in_editor(data, environ.get("VISUAL") or environ.get("EDITOR") or "vi") as changed:
-            yield changed
+        with in_editor(data, environ.get("VISUAL") or environ.get("EDITOR") or "vi") as written:
+            yield written

@@ -3,12 +3,11 @@
 Exit codes: 0 done, 1 `watch` found something to look at, 2 could not do it.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import stamina
 import typer
@@ -17,7 +16,7 @@ from typer.exceptions import Abort, TyperException
 from dlq import describing, export, options, picking, showing
 from dlq.acting_cli import add_commands
 from dlq.console import console, print_json, progress, warn
-from dlq.failing import one_line
+from dlq.failing import FAILED, one_line
 from dlq.files import STANDARD, read_lines, write_lines
 from dlq.filters import duration, moment_of
 from dlq.groups import groups
@@ -32,8 +31,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Dead letters
 
 All = Annotated[bool, typer.Option("--all", help="Also those that are resolved, discarded, superseded or too late.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is standard input or output.")]
-_INTERRUPTED: Final = 130
-_NOBODY_READS: Final = 141
 
 
 @app.command("groups")
@@ -210,10 +207,7 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         typer.echo(f"dlq: {' '.join(error.format_message().split())} (--help says more)", err=True)
         return error.exit_code
-    except (Abort, KeyboardInterrupt):
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # so that the interpreter's own flush at the end has somewhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NOBODY_READS
+    except Abort:
+        typer.echo("dlq: nothing done", err=True)
+        return FAILED
     return code if isinstance(code, int) else 0

@@ -1,4 +1,8 @@
-"""A letter's value for people: decoded where its schema is known, and where not, why, and its bytes."""
+"""A letter's value for people: decoded where its schema is known, and where not, why, and its bytes.
+
+Avro and the registry's client are imported where they are used: together they take longer than a list of ten thousand
+letters, which decodes nothing.
+"""
 
 import json
 from contextlib import closing
@@ -6,11 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-from confluent_kafka.schema_registry import SchemaRegistryError
-
 from dlq.failing import DlqError
-from schemas.codec import UndecodableError, schema_id
-from schemas.registry_client import registry_client
 
 PREVIEW_BYTES: Final = 256
 _COLUMNS: Final = 16
@@ -33,6 +33,8 @@ class Decoded:
 
 def decode(value: bytes | None, registry_url: str) -> Decoded:
     """The value by the schema that it was written with, whatever event it is. Raises nothing: it says why not."""
+    from schemas.codec import UndecodableError, schema_id  # noqa: PLC0415
+
     try:
         writer_id = schema_id(value)
         return _decoded(value or b"", writer_id, registry_url)
@@ -41,7 +43,7 @@ def decode(value: bytes | None, registry_url: str) -> Decoded:
 
 
 def _decoded(value: bytes, writer_id: int, registry_url: str) -> Decoded:
-    import fastavro  # noqa: PLC0415 - lists and groups decode nothing and should not wait for it
+    import fastavro  # noqa: PLC0415
 
     schema = _schema(writer_id, registry_url)
     name = f"{schema.get('namespace', '')}.{schema.get('name', '')}".strip(".") if isinstance(schema, dict) else ""
@@ -56,6 +58,11 @@ def _decoded(value: bytes, writer_id: int, registry_url: str) -> Decoded:
 
 
 def _schema(writer_id: int, registry_url: str) -> Any:
+    from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415
+
+    from schemas.codec import UndecodableError  # noqa: PLC0415
+    from schemas.registry_client import registry_client  # noqa: PLC0415
+
     with closing(registry_client(registry_url)) as client:
         try:
             return json.loads(client.get_schema(writer_id).schema_str or "null")

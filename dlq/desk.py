@@ -4,6 +4,8 @@ Every command that changes something takes the desk: the broker then aborts what
 lets nothing more of it in. So two people can't do two things to one letter, and nothing is sent twice.
 """
 
+import logging
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,12 +21,18 @@ from schemas.envelope import Header
 
 TRANSACTIONAL_ID: Final = "dlq-replay"
 _TIMEOUT_S: Final = 30.0
+_TAKEN_OVER: Final = "another command took over the dead letters; nothing was sent twice"
 _FENCED: Final = (
     KafkaError._FENCED,  # noqa: SLF001 - the client's own codes have an underscore
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError._FATAL,  # noqa: SLF001 - what every call says after the first
 )
+
+_SILENT: Final = logging.getLogger("dlq.desk.client")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+"""The client shouts on stderr when it loses the desk, which a command says in one line of its own."""
 
 
 class TakenOverError(DlqError):
@@ -55,8 +63,9 @@ class Desk:
 
     def __init__(self, settings: DlqSettings) -> None:
         self._prefix = settings.topic_prefix
-        self._producer = Producer(producer_config(settings))
+        self._producer = Producer(producer_config(settings), logger=_SILENT)
         self._refused: list[str] = []
+        self._lost = False
         _or_fenced(lambda: self._producer.init_transactions(_TIMEOUT_S))
 
     def commit(self, records: Iterable[Out]) -> None:
@@ -68,18 +77,29 @@ class Desk:
         try:
             _or_fenced(lambda: self._write(records))
         except TakenOverError:
+            self._lost = True
             raise
         except BaseException as error:
-            self._abort()
+            self._abort(error)
             if self._refused and isinstance(error, KafkaException):
                 raise NotWrittenError(f"nothing was written: {self._refused[0]}") from error
             raise
 
     def close(self) -> None:
         """Give the connections back; nothing is under way any more."""
-        self._producer.close()
+        with warnings.catch_warnings():
+            # that a transaction can't be aborted any more was said when that happened
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                self._producer.close()
+            except KafkaException:
+                # a client that lost the desk says it once more
+                if not self._lost:
+                    raise
 
     def _write(self, records: Iterable[Out]) -> None:
+        if self._lost:
+            raise TakenOverError(_TAKEN_OVER)
         self._producer.begin_transaction()
         for record in records:
             self._produce(record)
@@ -106,12 +126,12 @@ class Desk:
         if error is not None and error.code() not in _FENCED:
             self._refused.append(f"{message.topic()}: {error.str()}")
 
-    def _abort(self) -> None:
-        """An error is on its way up already: one of the abort itself (the broker aborts later) must not hide it."""
+    def _abort(self, cause: BaseException) -> None:
+        """An error of the abort itself, which the broker makes up for later, must not hide its cause."""
         try:
             self._producer.abort_transaction(_TIMEOUT_S)
         except KafkaException as error:
-            self._refused.append(f"the transaction is left to its time-out: {error}")
+            cause.add_note(f"the transaction is left to its time-out: {error}")
 
 
 def say(settings: DlqSettings, record: Out) -> None:
@@ -153,5 +173,5 @@ def _or_fenced(act: Callable[[], object]) -> None:
         act()
     except KafkaException as error:
         if error.args[0].code() in _FENCED:
-            raise TakenOverError("another command took over the dead letters; nothing was sent twice") from error
+            raise TakenOverError(_TAKEN_OVER) from error
         raise

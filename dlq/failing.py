@@ -8,8 +8,8 @@ import typer
 from confluent_kafka import KafkaException
 
 from dlq.filters import BadFilterError
-from dlq.letters import NoTopicError
 from dlq.settings import SettingsError
+from dlq.topics import NoTopicError
 
 FAILED: Final = 2
 """The command could not do what it was asked. 1 is left for commands that looked and found something."""

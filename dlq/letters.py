@@ -10,9 +10,8 @@ from confluent_kafka import Message
 from dlq import dialects
 from dlq.ledger import Entry, State, entry_from
 from dlq.messages import headers_of, instant, raw, time_of
-from dlq.offsets import bounds
 from dlq.settings import DlqSettings
-from dlq.topics import Progress, dump, untold
+from dlq.topics import Progress, check_topics, dump, untold
 from schemas.choreography import LEDGER_TOPIC, SERVICES, dead_letter_topic
 from schemas.envelope import Header
 
@@ -25,10 +24,6 @@ Warn = Callable[[str], None]
 
 def unheard(_sentence: str) -> None:
     """Warnings that nobody hears."""
-
-
-class NoTopicError(Exception):
-    """The topic to be read does not exist; the text names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +163,7 @@ def read_letters(
     """
     prefix, servers = settings.topic_prefix, settings.kafka_bootstrap_servers
     wanted = list(topics) or [prefix + dead_letter_topic(service) for service in services]
-    _check_topics(servers, wanted)
+    check_topics(servers, wanted)
     ledger_topic = prefix + LEDGER_TOPIC
     letters, ledger = [], []
     for message in dump(servers, [*wanted, ledger_topic], progress=progress):
@@ -216,11 +211,3 @@ def settled(letters: Iterable[DeadLetter], ledger: dict[str, Entry]) -> list[Dea
 def _age(letter: DeadLetter) -> tuple[int, datetime, int]:
     """A letter that was replayed oftener is newer, whenever it was put there (a letter can be put back)."""
     return letter.replay_count, letter.at, letter.place[2]
-
-
-def _check_topics(bootstrap_servers: str, wanted: Sequence[str]) -> None:
-    missing = set(wanted) - {topic for topic, _ in bounds(bootstrap_servers, wanted)}
-    if missing:
-        raise NoTopicError(
-            f"there is no topic {', '.join(sorted(missing))}. Is TOPIC_PREFIX right? `checkout setup` makes the topics."
-        )

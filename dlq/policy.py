@@ -24,7 +24,6 @@ class FaultClass(StrEnum):
 
 FINAL: Final[Mapping[FaultClass, Disposition]] = {
     FaultClass.REFUSED: Disposition.FATAL,
-    FaultClass.NOT_STORABLE: Disposition.FATAL,
     FaultClass.UNSAFE: Disposition.UNSAFE,
     FaultClass.UNDECODABLE: Disposition.UNDECODABLE,
 }

@@ -43,7 +43,8 @@ MaxReplays = Annotated[
 ]
 Resume = Annotated[str, typer.Option("--resume", metavar="JOB", help="Go on with a job, with its own filter.")]
 Wait = Annotated[
-    bool | None, typer.Option("--wait/--no-wait", help="Wait for the outcomes (default: on a terminal and with --json).")
+    bool | None,
+    typer.Option("--wait/--no-wait", help="Wait for the outcomes (default: on a terminal and with --json)."),
 ]
 WaitLimit = Annotated[float, typer.Option("--wait-limit", min=0, metavar="S", help="Wait so many seconds at most.")]
 

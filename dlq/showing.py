@@ -87,16 +87,15 @@ def group_json(group: Group) -> dict[str, Any]:
 
 
 def print_letters(letters: Sequence[DeadLetter], console: Console) -> None:
-    """One row a letter."""
-    table = _table("id", "service", "event", "checkout", "why", "error", "state", "failed (UTC)", "replays", "message")
+    """Two lines a letter: what and when, and what its error said."""
+    table = _table("id", "service", "event", "checkout", "state", "failed (UTC)", "replays", "error")
     for letter in letters:
         table.add_row(
-            *map(_cell, (letter.id, letter.service, letter.event_type, letter.checkout_id, letter.disposition)),
-            _cell(letter.error_class),
+            *map(_cell, (letter.id, letter.service, letter.event_type, letter.checkout_id)),
             _state(letter.state),
             clock(letter.failed_at),
             str(letter.replay_count or ""),
-            _cell(first_line(letter.error_message)),
+            _cell(f"{letter.error_class} ({letter.disposition})\n{first_line(letter.error_message)}"),
         )
     console.print(table)
 

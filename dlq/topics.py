@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dlq.offsets import QUIET, Place, bounds
 
@@ -14,12 +15,29 @@ Progress = Callable[[int, int], None]
 """Called with (offsets passed, offsets in all) while a topic is read."""
 
 _TIMEOUT_S: Final = 30.0
+_REACH_S: Final = 5.0
 _POLL_S: Final = 0.1
 _BATCH: Final = 5000
 
 
+class NoTopicError(Exception):
+    """A topic that is to be read does not exist; the text names it."""
+
+
 def untold(_done: int, _total: int) -> None:
     """The progress of a reading that nobody watches."""
+
+
+def check_topics(bootstrap_servers: str, topics: Sequence[str]) -> None:
+    """Be sure that there is something to read: a wrong name would answer "nothing there".
+
+    Raises NoTopicError; KafkaException within 5 s when no broker answers.
+    """
+    known = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET}).list_topics(timeout=_REACH_S).topics
+    missing = sorted(set(topics) - set(known))
+    if missing:
+        hint = "Is TOPIC_PREFIX right? `checkout setup` makes the topics."
+        raise NoTopicError(f"there is no topic {', '.join(missing)}. {hint}")
 
 
 def dump(

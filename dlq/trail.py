@@ -9,7 +9,7 @@ from typing import Any
 from dlq.letters import DeadLetter, Warn, unheard
 from dlq.messages import instant, raw, time_of
 from dlq.settings import DlqSettings
-from dlq.topics import Progress, dump, untold
+from dlq.topics import Progress, check_topics, dump, untold
 from schemas.choreography import DLQ_AUDIT_TOPIC
 
 
@@ -36,8 +36,9 @@ class Line:
 def read_trail(
     settings: DlqSettings, since: datetime | None = None, *, progress: Progress = untold, warn: Warn = unheard
 ) -> list[Line]:
-    """The lines of the audit in the order of their times. since: none older. Raises KafkaException."""
+    """The lines of the audit in the order of their times. since: none older. Raises KafkaException, NoTopicError."""
     topic = settings.topic_prefix + DLQ_AUDIT_TOPIC
+    check_topics(settings.kafka_bootstrap_servers, [topic])
     lines, unreadable = [], 0
     for message in dump(settings.kafka_bootstrap_servers, [topic], since, progress):
         fields = _fields(raw(message.value()))

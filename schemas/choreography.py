@@ -106,7 +106,7 @@ MAP: tuple[Entry, ...] = (
     Entry(
         "payment.authorized",
         "payment",
-        (Reaction("checkout", "create the order, state authorized", ("checkout.confirmed",)),),
+        (Reaction("checkout", "create the order, state authorized", ("checkout.confirmed", "checkout.failed")),),
     ),
     Entry(
         "payment.declined",

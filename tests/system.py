@@ -314,6 +314,13 @@ class System:
         except (URLError, OSError):
             return False
 
+    def dlq(self, *arguments: str, expect: int | None = 0) -> Any:
+        """What `dlq ... --json` says, as a value; its exit code must be `expect` (None: any)."""
+        command = [str(Path(sys.executable).with_name("dlq")), *arguments, "--json"]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        assert expect is None or done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
     # --- making and dropping --------------------------------------------------------------------------------
 
     def _database_url(self, service: str) -> str:

@@ -70,7 +70,8 @@ class Facts:
     """Everything, by checkout_id, by service or by sku.
 
     published: checkout_id -> event type -> ids of the events on the topics. heard, inbox: by service.
-    outbox: rows not yet published, by service. letters: ids of dead letters, by service.
+    outbox: rows not yet published, by service. letters: ids of dead letters, by service. given_up: ids of messages that
+    a service gave up and whose letters are not there. waiting: messages in its retry table.
     """
 
     checkouts: dict[str, CheckoutRow] = field(default_factory=dict)
@@ -84,6 +85,8 @@ class Facts:
     inbox: dict[str, set[UUID]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
     letters: dict[str, set[UUID]] = field(default_factory=dict)
+    given_up: dict[str, set[UUID]] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
 
 
 class Breach(NamedTuple):

@@ -132,4 +132,9 @@ def _common(facts: Facts, service: str, topic_prefix: str, db: Connection) -> No
     group = topic_prefix + service
     handled = db.execute(text("SELECT event_id FROM inbox WHERE consumer = :group"), {"group": group})
     facts.inbox[service] = set(handled.scalars())
+    facts.waiting[service] = db.execute(
+        text("SELECT count(*) FROM retries WHERE status IN ('pending', 'compensating')")
+    ).scalar_one()
+    dead = db.execute(text("SELECT event_id FROM retries WHERE status = 'dead'"))
+    facts.given_up[service] = set(dead.scalars())
     facts.outbox[service] = db.execute(text("SELECT count(*) FROM outbox")).scalar_one()

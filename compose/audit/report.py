@@ -20,11 +20,14 @@ _SHOWN: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of an audit. under_way: checkouts that still move and were not judged."""
+    """The result of an audit. under_way: checkouts that still move and were not judged. waiting: messages to be
+    tried again.
+    """
 
     breaches: Sequence[Breach]
     checkouts: int
     under_way: int
+    waiting: int
     seconds: float
 
     @property
@@ -53,7 +56,8 @@ def audit(servers: Servers) -> Report:
         still = {(breach.invariant, breach.offender) for breach in found}
         found = [breach for breach in again if (breach.invariant, breach.offender) in still]
     moving = sum(is_under_way(row) for row in facts.checkouts.values())
-    return Report(found, len(facts.checkouts), moving, time.monotonic() - began)
+    waiting = sum(facts.waiting.values())
+    return Report(found, len(facts.checkouts), moving, waiting, time.monotonic() - began)
 
 
 def _look(servers: Servers) -> tuple[Facts, list[Breach]]:
@@ -64,12 +68,17 @@ def _look(servers: Servers) -> tuple[Facts, list[Breach]]:
     later = Facts()
     read_topics(servers, later)
     facts.published = later.published
+    # given up first, read later: what was given up before the topics were read has its letter there
+    facts.given_up = {service: ids - later.letters[service] for service, ids in facts.given_up.items()}
     return facts, breaches(facts)
 
 
 def print_report(report: Report, console: Console) -> None:
     """The invariants with a tick or the offenders."""
-    table = Table(title=f"audit: {report.checkouts:,} checkouts, {report.under_way:,} under way", title_justify="left")
+    title = (
+        f"audit: {report.checkouts:,} checkouts, {report.under_way:,} under way, {report.waiting:,} messages waiting"
+    )
+    table = Table(title=title, title_justify="left")
     table.add_column("invariant")
     table.add_column("holds")
     for number, invariant in enumerate(INVARIANTS, start=1):

@@ -196,6 +196,8 @@ def never_gone(facts: Facts) -> Iterator[Breach]:
                 yield Breach(6, f"{service} {message.place}", f"event {message.event_id} was never handled")
         for letter in facts.letters[service] - handled:
             yield Breach(6, f"{service}.dlq", f"letter {letter} was given up, but not in a transaction of {service}")
+        for gone in facts.given_up.get(service, ()):
+            yield Breach(6, f"{service}.dlq", f"event {gone} was given up, and no letter of it is there")
 
 
 def effect_once(facts: Facts) -> Iterator[Breach]:

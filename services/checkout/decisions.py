@@ -19,7 +19,6 @@ from schemas.events import (
     CheckoutConfirmed,
     CheckoutFailed,
     CheckoutRequested,
-    Event,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentCaptureFailed,
@@ -32,7 +31,7 @@ from schemas.events import (
     WarehouseRejected,
     WarehouseReleased,
 )
-from schemas.failures import Code, customer_message
+from schemas.failures import Code, entry_of
 from services.checkout.rules import Problem, problem_of, short
 from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Outcome, Status
 
@@ -112,10 +111,12 @@ def on_warehouse_confirmed(known: Checkout | None, _event: WarehouseConfirmed, _
 
 def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: datetime) -> Outcome:
     """An end: completed. After checkout.failed it is no end: the payment refunds."""
-    if known is None or known.order_id is None:
-        return Decision(known, early="captured without an order" if known else _NOBODYS)
-    if known.status not in BEFORE_CAPTURE:
+    if known is None:
+        return Decision(None, early=_NOBODYS)
+    if known.status not in OPEN:
         return _too_late(known)
+    if known.order_id is None:
+        return Decision(known, early="captured without an order")
     completed = CheckoutCompleted(
         checkout_id=event.checkout_id,
         order_id=known.order_id,
@@ -194,17 +195,26 @@ def on_deadline_passed(known: Checkout | None, _event: DeadlinePassed, at: datet
     return _fail(known, known.delay or Code.EXPIRED, detail)
 
 
-def give_up(known: Checkout | None, event: Event, _at: datetime, code: str) -> Outcome:
-    """An event can't be handled, however often it is tried: the checkout fails, and everybody lets go."""
-    if known is None:
-        fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, customer_id=_customer_of(event))
-        return _fail(fresh, code, f"{event.TYPE} could not be handled")
-    return _fail(known, code, f"{event.TYPE} could not be handled") if known.status in OPEN else _too_late(known)
+def give_up_accepting(known: Checkout | None, event: CheckoutRequested, _at: datetime, code: str) -> Outcome:
+    """A request can't be handled, however often it is tried: it fails. A copy never undoes what was accepted."""
+    if known is not None and known.status is not Status.CANCELLED_FIRST:
+        return _too_late(known)
+    # nobody has looked at the request's fields: what is no customer's id must not be kept
+    customer = short(event.customer_id)
+    fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, customer_id=customer)
+    return _fail(fresh, code, f"{event.TYPE} could not be handled")
+
+
+def give_up_ordering(known: Checkout | None, event: PaymentAuthorized, _at: datetime, code: str) -> Outcome:
+    """No order can be made, however often it is tried: the checkout fails, and everybody lets go."""
+    if known is None or known.status is not Status.ACCEPTED:
+        return _too_late(known) if known else Decision(None)
+    return _fail(known, code, f"{event.TYPE} could not be handled")
 
 
 def giving_up() -> dict[str, Callable[..., Outcome]]:
     """Event type -> what is announced when its retries are exhausted; other events' letters wait for an engineer."""
-    return {CheckoutRequested.TYPE: give_up, PaymentAuthorized.TYPE: give_up}
+    return {CheckoutRequested.TYPE: give_up_accepting, PaymentAuthorized.TYPE: give_up_ordering}
 
 
 def handlers(time_to_pay: timedelta) -> dict[str, Callable[..., Outcome]]:
@@ -257,18 +267,17 @@ def _too_late(known: Checkout) -> Outcome:
     return Decision(known, late=None if known.status in OPEN else f"the checkout is {known.status} already")
 
 
-def _customer_of(event: Event) -> str:
-    return event.customer_id if isinstance(event, CheckoutRequested) else ""
-
-
 def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
+    entry = entry_of(code)
     failed = CheckoutFailed(
         checkout_id=known.checkout_id,
         customer_id=known.customer_id,
         code=code,
-        message=customer_message(code),
+        message=entry.customer,
         detail=detail,
         accepted=known.accepted,
+        error_class=entry.error_class,
+        retryable=entry.retryable,
     )
     return Decision(replace(known, status=Status.FAILED, code=code, detail=detail, delay=None), (failed,), via=via)
 

@@ -28,8 +28,8 @@ _AGAIN: Final = {
     errorcodes.DEADLOCK_DETECTED,
     errorcodes.LOCK_NOT_AVAILABLE,
 }
-_DATA: Final = ("22", "23")
-"""Classes of SQLSTATE that are about the values of a row: data exception, constraint violation."""
+_DATA: Final = ("22", "23", "P0")
+"""Classes of SQLSTATE that are about a row: data exception, constraint violation, refused by a trigger."""
 
 log = structlog.get_logger("shell.batch")
 
@@ -104,9 +104,9 @@ class Batch:
         draft.done += duplicates
 
     def _isolate(self, deliveries: Sequence[Delivery], reason: str) -> Draft:
-        """Halve until the message that can't be written stands alone; that one is a dead letter."""
+        """Halve until the message that can't be written stands alone; that one is set aside."""
         if len(deliveries) == 1:
-            return self._bury(deliveries[0], reason)
+            return self._set_aside(deliveries[0], reason)
         half = len(deliveries) // 2
         first = self.settle(deliveries[:half])
         # a key whose call is out now must not be decided on in the second half
@@ -116,12 +116,30 @@ class Batch:
             first.join(self.settle(rest))
         return first
 
-    def _bury(self, delivery: Delivery, reason: str) -> Draft:
+    def _set_aside(self, delivery: Delivery, reason: str) -> Draft:
+        """A message whose handling can't be written: tried again later, or given up.
+
+        That it is given up can be announced, unless that can't be written either.
+        """
+        try:
+            return self._write_fate(delivery, reason, announce=True)
+        except (DBAPIError, ValueError) as error:
+            if isinstance(error, DBAPIError) and _retry_at_once(error):
+                return self._set_aside(delivery, reason)
+            log.warning("it can't be announced", key=delivery.key, reason=str(error))
+            return self._write_fate(delivery, reason, announce=False)
+
+    def _write_fate(self, delivery: Delivery, reason: str, *, announce: bool) -> Draft:
         draft, now, group = Draft(), self._clock(), self._desk.scribe.group
         with self._engine.begin() as db:
             waiting = queue.load(db, [delivery], self._desk.me)
-            case = Case(self._desk, None, waiting, draft, now)
+            known = [delivery.event] if delivery.event is not None and announce else []
+            world = self._service.load(db, known) if known else None
+            case = Case(self._desk, world, waiting, draft, now)
             Verdict(case).not_storable(delivery, NotStorableError(reason))
+            if world is not None:
+                world.save(db)
+            trail.add(db, draft.steps)
             outbox.add(db, *draft.records)
             inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
             waiting.save(db, now)

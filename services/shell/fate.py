@@ -19,8 +19,8 @@ from services.shell.case import Case
 from services.shell.delivery import Delivery
 from services.shell.waiting import COMPENSATIONS, Status, Waiting
 
-_ANNOUNCED: Final = (FaultClass.PROVIDER, FaultClass.BUG)
-"""Faults of ours: nobody else can know that the step will never be done."""
+_OURS: Final = (FaultClass.PROVIDER, FaultClass.BUG, FaultClass.NOT_STORABLE)
+"""Nobody else can know that the step will never be done, and nobody is freed from letting go."""
 
 log = structlog.get_logger("shell.fate")
 
@@ -68,7 +68,7 @@ class Fate:
 
     def _judge(self, delivery: Delivery, kind: FaultClass, row: Waiting) -> bool:
         """Try again as the policy says, or give up; whether it is tried again."""
-        if kind in _ANNOUNCED and row.operation in COMPENSATIONS:
+        if kind in _OURS and row.operation in COMPENSATIONS:
             kind = FaultClass.COMPENSATION
         desk, now = self._case.desk, self._case.now
         match desk.policy.next_step(kind, row.attempts, row.since or now, now, desk.chance()):
@@ -101,7 +101,7 @@ class Fate:
 
     def _give_up(self, delivery: Delivery, kind: FaultClass, row: Waiting) -> None:
         self._draft.done.append(delivery)
-        decision = self._case.give_up(delivery, _code(kind, row)) if kind in _ANNOUNCED else None
+        decision = self._case.give_up(delivery, _code(kind, row)) if kind in _OURS else None
         if decision is None or not decision.events:
             self._bury(row)
             return
@@ -130,6 +130,6 @@ class Fate:
 
 def _code(kind: FaultClass, row: Waiting) -> Code:
     """What a checkout fails with when its message is given up: a bug, a time-out and an outage are different things."""
-    if kind is FaultClass.BUG:
+    if kind is not FaultClass.PROVIDER:
         return Code.INTERNAL_ERROR
     return Code.PAYMENT_TIMED_OUT if row.fault.error_class == "ProviderTimeout" else Code.PAYMENT_UNAVAILABLE

@@ -24,7 +24,7 @@ class Metrics:
         self._retries = self._counter("checkout_retries_total", "Messages that will be tried again", "fault")
         self._dead = self._counter("checkout_dead_letters_total", "Messages given up", "disposition")
         self._undone = self._counter(
-            "checkout_failed_compensation_dead_total", "Voids, refunds and releases given up: page somebody", "operation"
+            "checkout_failed_compensation_dead_total", "Voids, refunds, releases given up: page somebody", "operation"
         )
         self._published = self._counter("checkout_outbox_published_total", "Events delivered to the broker")
         self._unmapped = self._counter(

@@ -158,7 +158,8 @@ class _Process:
         """One per provider operation, and one for look-ups."""
         breaking = service.breaking
         names = (*service.operations, LOOKUP) if service.provider else ()
-        gates = [Gate(n, breaking.failures, breaking.open_s, service.calls_at_once, self._metrics.breaker) for n in names]
+        limit, tell = service.calls_at_once, self._metrics.breaker
+        gates = [Gate(name, breaking.failures, breaking.open_s, limit, tell) for name in names]
         for gate in gates:
             self._metrics.breaker(gate.operation, gate.state)
         return Gates(gates)

@@ -59,6 +59,7 @@ def policy(settings: Settings) -> Policy:
             FaultClass.PROVIDER: settings.retry_attempts,
             FaultClass.COMPENSATION: settings.retry_compensation_attempts,
             FaultClass.BUG: settings.retry_bug_attempts,
+            FaultClass.NOT_STORABLE: settings.retry_bug_attempts,
         },
     )
 

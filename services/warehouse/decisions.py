@@ -178,6 +178,8 @@ def give_up_reserving(shelf: Shelf, event: Event, _at: datetime, code: str) -> O
 def give_up_committing(shelf: Shelf, event: Event, _at: datetime, code: str) -> Outcome:
     """What is reserved can't be committed, however often it is tried: the checkout has to fail."""
     known = shelf.reservation
+    if known is not None and known.status is Status.LAPSED:
+        return _confirm_failed(known, Code.RESERVATION_LAPSED, None)
     if known is None or known.status is not Status.RESERVED:
         return _nothing_to_do(known)
     return _confirm_failed(replace(known, status=Status.CONFIRM_FAILED), code, None)

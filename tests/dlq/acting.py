@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import stamina
 from confluent_kafka import Message, Producer
 
 from dlq import cli
@@ -183,18 +186,31 @@ class Desk:
         return {name.upper(): str(value) for name, value in self.settings.model_dump().items()}
 
     def dlq(self, *arguments: str) -> Ran:
-        """Run a command in this process."""
+        """Run a command in this process, as its entry point does."""
         out, err = io.StringIO(), io.StringIO()
+        stamina.instrumentation.set_on_retry_hooks([])
         with _environ(self.environ), redirect_stdout(out), redirect_stderr(err):
             code = cli.run(arguments)
         return Ran(code, out.getvalue(), err.getvalue())
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def dlq_on_terminal(self, *arguments: str, editor: str) -> Ran:
+        """Run a command whose standard input is a terminal, with an editor."""
+        ours, theirs = pty.openpty()
+        try:
+            process = self.start(*arguments, stdin=theirs, more={"VISUAL": editor})
+            return ended(process)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def start(
+        self, *arguments: str, stdin: int = subprocess.DEVNULL, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Run a command in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-c", "from dlq.cli import main; main()", *arguments],
-            env={**os.environ, **self.environ},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.environ, **(more or {})},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -226,8 +242,8 @@ def ended(process: subprocess.Popen[str], timeout_s: float = 60) -> Ran:
 
 
 def job_in(text: str) -> str:
-    """The job that a replay names first."""
-    return text.split("dlq: job ", 1)[1].split(maxsplit=1)[0]
+    """The job that a replay says it is."""
+    return str(re.findall(r"^dlq: job (\S+)$", text, re.MULTILINE)[-1])
 
 
 def ids_in_order(messages: Sequence[Message]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigEntry, ConfigResource
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from dlq import dialects
@@ -118,7 +118,7 @@ def test_retention_is_the_topics_own(settings: DlqSettings) -> None:
     quiet = ("--max-open", "9", "--retention-warning", "3d")
     enter(settings, letter("known"), State.RESOLVED)
     assert report(settings, *quiet)[0] == 0
-    hour_ms = ConfigEntry("retention.ms", str(3_600_000))  # type: ignore[no-untyped-call]
+    hour_ms = ConfigEntry("retention.ms", str(3_600_000), incremental_operation=AlterConfigOpType.SET)
     topic = ConfigResource(ResourceType.TOPIC, f"{settings.topic_prefix}payment.dlq", incremental_configs=[hour_ms])
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     for future in admin.incremental_alter_configs([topic]).values():

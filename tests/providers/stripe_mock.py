@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.sandbox.driving import wait_until
@@ -52,24 +53,37 @@ def _built() -> str | None:
     if go is None:
         return None
     cache = Path(os.environ.get("CHECKOUT_CACHE_DIR") or Path.home() / ".cache" / "checkout")
-    binary = cache / f"stripe-mock-{VERSION}" / "stripe-mock"
+    binary = cache / f"stripe-mock-{VERSION}"
     if not binary.exists():
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        source = f"github.com/stripe/stripe-mock@{VERSION}"
-        env = os.environ | {"GOBIN": str(binary.parent)}
-        made = subprocess.run(
-            [go, "install", source], env=env, capture_output=True, text=True, check=False, timeout=_BUILD_LIMIT_S
-        )
-        if made.returncode != 0:
-            raise NoStripeMockError(f"`go install {source}` failed: {made.stderr.strip()[-300:]}")
+        cache.mkdir(parents=True, exist_ok=True)
+        # two test workers may build at the same time; what stands under the name is always whole
+        with TemporaryDirectory(dir=cache) as place:
+            _install(go, Path(place))
+            (Path(place) / "stripe-mock").replace(binary)
     return str(binary)
+
+
+def _install(go: str, place: Path) -> None:
+    source = f"github.com/stripe/stripe-mock@{VERSION}"
+    made = subprocess.run(
+        [go, "install", source],
+        env=os.environ | {"GOBIN": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_BUILD_LIMIT_S,
+    )
+    if made.returncode != 0:
+        raise NoStripeMockError(f"`go install {source}` failed: {made.stderr.strip()[-300:]}")
 
 
 @contextmanager
 def _process(binary: str, folder: Path) -> Iterator[str]:
     said = folder / "stripe-mock.log"
+    # without a place for HTTPS it would take its usual port, and two test workers would want the same
+    command = [binary, "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
     with said.open("wb") as log:
-        process = subprocess.Popen([binary, "-http-addr", "127.0.0.1:0"], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: _listening(process, said) is not None, "stripe-mock to listen", _START_LIMIT_S)
         yield f"http://{_listening(process, said)}"

@@ -1,7 +1,7 @@
 """A payment provider as a dict: what happened to each amount, and what was answered to each key."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -61,6 +61,23 @@ class Provider:
             self.breaches.append(f"key {call.key} came with another body: {first}, then {call}")
         return answer
 
+    def find(self, call: Call) -> Answer | None:
+        """What became of `call`: by its key, else by the state of its payment; None when it was never done."""
+        if call.key not in self._answers:
+            found = self._shown(call)
+            if found is None:
+                return None
+            self._answers[call.key] = (call, found)
+        return self._answers[call.key][1]
+
+    def forget(self, key: str) -> None:
+        """A key is only kept for a day: the same call again would be a new one."""
+        self._answers.pop(key, None)
+
+    def effects(self) -> list[Money]:
+        """What happened to all money so far."""
+        return [replace(money) for money in self.money.values()]
+
     def expire_one(self, rng: Random) -> None:
         """Let go of an amount whose time is over, as card schemes do."""
         held = [money for money in self.money.values() if money.status == "held"]
@@ -77,6 +94,23 @@ class Provider:
                 return self._void(self.money[call.payment_id])
             case Refund():
                 return self._refund(call, self.money[call.payment_id])
+
+    def _shown(self, call: Call) -> Answer | None:
+        if isinstance(call, Authorize):
+            held = [payment_id for payment_id, money in self.money.items() if money.checkout_id == call.checkout_id]
+            return Authorized(payment_id=held[0], capture_before=_FAR) if held else None
+        money = self.money[call.payment_id]
+        match call, money.status:
+            case Capture(), "captured" | "refunded":
+                return Captured(amount_minor=money.captured)
+            case Void(), "voided":
+                return Voided()
+            case Refund(), "refunded":
+                return Refunded(amount_minor=money.captured)
+            case Refund(), "captured":
+                return None
+            case _:
+                return None if money.status == "held" else _no(money)
 
     def _authorize(self, call: Authorize) -> Answer:
         if "declined" in call.token:

@@ -4,7 +4,7 @@ from random import Random
 from typing import Final
 
 from schemas.events import CheckoutRequested, Line
-from services.payment.decisions import PaymentMethod
+from services.payment.state import PaymentMethod
 
 STOCK: Final = {"cup": 5, "pot": 3}
 _WEIGHTS: Final = {"good": 6, "declined": 1, "capture_refused": 1, "strangers": 1}

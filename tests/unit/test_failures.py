@@ -1,11 +1,14 @@
 """The catalogue of errors is complete, and the table of the provider's words leads into it."""
 
+import io
 import re
 from typing import Final
 
 import pytest
+from rich.console import Console
 
 from compose.sandbox.payment_methods import DECLINES
+from compose.show import _failure, print_checkout
 from schemas.failures import CATALOGUE, Code, ErrorClass, entry_of
 from services.payment.provider.declines import CODES, MAX_WORD, bounded, code_for, declined, invalid, nobody
 from services.payment.provider.protocol import Declined
@@ -88,6 +91,17 @@ def test_a_time_out_a_decline_a_breaker_and_a_bug_never_share_a_code() -> None:
     assert invalid("parameter_invalid").code not in CODES.values()
     sentences = {(entry_of(kind).customer, entry_of(kind).engineer) for kind in (*kinds, Code.PAYMENT_DECLINED)}
     assert len(sentences) == 5
+
+
+def test_show_tells_class_retryable_and_the_engineers_sentence() -> None:
+    failure = _failure(Code.CARD_BLOCKED)
+    found = {"states": {}, "trail": [], "events": [], "customer_reads": "Sorry.", "failure": failure}
+    page = io.StringIO()
+    print_checkout(found, Console(file=page, width=200))
+    shown = page.getvalue()
+    assert "CARD_BLOCKED: customer_must_act; the same again will fail again" in shown
+    assert entry_of(Code.CARD_BLOCKED).engineer in shown
+    assert "the customer reads: Sorry." in shown
 
 
 # the provider's words

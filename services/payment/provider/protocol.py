@@ -154,7 +154,10 @@ class PaymentProvider(Protocol):
     """A payment provider."""
 
     async def perform(self, call: Call) -> Answer:
-        """Do `call`; safe to repeat. Raises OutcomeUnknownError after a time-out, a lost connection, 409, 429 or 5xx."""
+        """Do `call`; safe to repeat.
+
+        Raises OutcomeUnknownError after a time-out, a lost connection, 409, 429 or 5xx.
+        """
 
     async def find(self, call: Call) -> Answer | None:
         """What became of `call`, by its idempotency key, else by the state of its payment; it has no effect.
