@@ -24,7 +24,7 @@ run: setup  ## servers, services and a sample that shows every ending; Ctrl-C st
 test: setup  ## all tests, on real servers
 	$(BIN)/pytest
 
-proof: setup  ## the slow proofs: ten kills during 5,000 checkouts
+proof: setup  ## the slow proofs: ten kills, ten thousand dead letters, order
 	$(BIN)/pytest -m slow -n 0 -s tests/proofs
 
 lint: setup  ## ruff, mypy --strict, import contracts

@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import closing
 from typing import Final, Self
+from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -20,12 +21,13 @@ _BATCH: Final = 5000
 class Watch:
     """Hears the ledger and the audit from the moment at which it is made. Use it in a `with`.
 
-    outcomes: letter -> state, of the letters that `job` sent. cancelled: who cancelled the job; taken_over: the job
-    that was started after it.
+    run: the identity of this run of the job, which its start has to name. outcomes: letter -> state, of the letters that
+    `job` sent. cancelled: who cancelled the job; taken_over: the job whose run started after this one.
     """
 
     def __init__(self, settings: DlqSettings, job: str) -> None:
         self._job = job
+        self.run = str(uuid4())
         self._audit = settings.topic_prefix + DLQ_AUDIT_TOPIC
         topics = [self._audit, settings.topic_prefix + LEDGER_TOPIC]
         self._consumer = Consumer(_config(settings))
@@ -77,7 +79,7 @@ class Watch:
             return
         if deed.action == Action.REPLAY_CANCELLED and deed.replay_id == self._job:
             self.cancelled = deed
-        if deed.action == Action.REPLAY_STARTED and deed.replay_id != self._job:
+        if deed.action == Action.REPLAY_STARTED and deed.detail.get("run") != self.run:
             self.taken_over = deed.replay_id
 
     def _take_entry(self, value: bytes | str | None) -> None:

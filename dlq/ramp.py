@@ -63,7 +63,7 @@ class Ramp:
 
     def next(self, seen: Seen) -> "Ramp | Stop":
         """What an observation leads to."""
-        if seen.share > 200 * self.budget:
+        if seen.share > 2 * self.budget:
             return Stop(f"{_percent(seen.share)} of the outcomes failed again, more than twice {_percent(self.budget)}")
         if worse := self._worse(seen):
             return self if seen.at_s < self.eased_until_s else self._halved(seen, worse)

@@ -164,7 +164,7 @@ class Replay:
     def _records(self, chunk: list[DeadLetter], *, last: bool) -> Iterator[Out]:
         author = self._author()
         if not self._started:
-            detail = {"request": self._request.as_json(), "sent_before": self._sent}
+            detail = {"request": self._request.as_json(), "sent_before": self._sent, "run": self._watch.run}
             line = author.deed(Action.REPLAY_STARTED, letters=self._planned, replay_id=self._job, detail=detail)
             yield line.record(self._job)
         for letter in chunk:

@@ -100,6 +100,9 @@ class Batch:
             waiting.save(db, now)
             self._probe("before_commit")
         self._probe("after_commit")
+        for partition, offsets in draft.fine.items():
+            for offset in offsets:
+                self._desk.flood.fine(partition, offset)
         draft.duplicates = len(duplicates)
         draft.done += duplicates
 
@@ -126,7 +129,8 @@ class Batch:
         except (DBAPIError, ValueError) as error:
             if isinstance(error, DBAPIError) and _retry_at_once(error):
                 return self._set_aside(delivery, reason)
-            log.warning("it can't be announced", key=delivery.key, reason=str(error))
+            # the driver's own words: SQLAlchemy's would show the statement's values
+            log.warning("it can't be announced", key=delivery.key, reason=str(getattr(error, "orig", error)).strip())
             return self._write_fate(delivery, reason, announce=False)
 
     def _write_fate(self, delivery: Delivery, reason: str, *, announce: bool) -> Draft:

@@ -20,6 +20,7 @@ _UNTIL: Final = "now() + make_interval(secs => :lease_s)"
 _CLAIM: Final = text(
     "WITH heads AS (SELECT letter_id, lane, early FROM retries WHERE status = 'pending'"  # noqa: S608 - names from this code
     f" AND ((next_attempt_at <= :now AND gate <> ALL(:shut)) OR deadline_at <= :now) AND {_FREE}"
+    " AND (CAST(:gate AS text) IS NULL OR gate = :gate)"
     " ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED)"
     f" UPDATE retries SET claimed_by = :me, claimed_until = {_UNTIL} WHERE status = 'pending' AND {_FREE}"
     " AND (letter_id IN (SELECT letter_id FROM heads)"
@@ -42,12 +43,13 @@ class Claims:
         self._lease_s = lease_s
         self._renewed_at = time.monotonic()
 
-    def due(self, now: datetime, limit: int, shut: Sequence[str] = ()) -> list[Waiting]:
+    def due(self, now: datetime, limit: int, shut: Sequence[str] = (), gate: str | None = None) -> list[Waiting]:
         """Rows whose time has come, of `limit` lanes at most, each lane's in order; now they are ours.
 
-        shut: operations whose provider is not asked at the moment: only their deadlines count.
+        shut: operations whose provider is not asked at the moment: only their deadlines count. gate: of this one only.
         """
         values = {"now": now, "me": self._me, "lease_s": self._lease_s, "limit": limit, "shut": list(shut)}
+        values["gate"] = gate
         with self._engine.begin() as db:
             rows = [waiting_from(row) for row in db.execute(_CLAIM, values)]
         return sorted(rows, key=lambda row: row.order)

@@ -19,8 +19,9 @@ class Draft:
     """The rows of one transaction, and what remains to be done after it.
 
     done: settled for good, or taken over by the retry table. calls: to be made after the commit. postponed: their key
-    waits for a call. stalled: partitions that must stop. left: deliveries of those, which stay in Kafka. retried:
-    classes of fault; dead: (disposition, operation); for the metrics.
+    waits for a call. fine: offsets that were handled, by partition. stalled: partitions that must stop. left:
+    deliveries of those, which stay in Kafka. retried: classes of fault; dead: (disposition, operation); for the
+    metrics.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -31,6 +32,7 @@ class Draft:
     held: set[str] = field(default_factory=set)
     stalled: set[Partition] = field(default_factory=set)
     left: list[Delivery] = field(default_factory=list)
+    fine: dict[Partition, list[int]] = field(default_factory=dict)
     retried: list[str] = field(default_factory=list)
     dead: list[tuple[str, str]] = field(default_factory=list)
     duplicates: int = 0

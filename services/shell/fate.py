@@ -93,7 +93,8 @@ class Fate:
         if delivery.place is None or kind is FaultClass.EARLY:
             return False
         topic, partition, offset = delivery.place
-        if self._case.desk.flood.may_fail((topic, partition), offset):
+        fine = len(self._draft.fine.get((topic, partition), ()))
+        if self._case.desk.flood.may_fail((topic, partition), offset, fine):
             return False
         self._draft.stalled.add((topic, partition))
         self._draft.left.append(delivery)

@@ -26,11 +26,14 @@ class Flood:
         self._probing.discard(partition)
         self._saw(partition, offset, dead=False)
 
-    def may_fail(self, partition: Partition, offset: int) -> bool:
-        """Whether one more message of the partition may fail; False: stop the partition."""
+    def may_fail(self, partition: Partition, offset: int, fine: int = 0) -> bool:
+        """Whether one more message of the partition may fail; False: stop the partition.
+
+        fine: messages of the partition that were handled, in a transaction that is not committed yet.
+        """
         if self._at_least == 0:
             return True
-        if partition in self._probing or self._is_flooded(partition):
+        if partition in self._probing or self._is_flooded(partition, fine):
             return False
         self._saw(partition, offset, dead=True)
         return True
@@ -46,10 +49,10 @@ class Flood:
             self._outcomes.pop(partition, None)
             self._probing.discard(partition)
 
-    def _is_flooded(self, partition: Partition) -> bool:
+    def _is_flooded(self, partition: Partition, fine: int) -> bool:
         outcomes = self._outcomes.get(partition, OrderedDict[int, bool]())
         dead = sum(outcomes.values())
-        return dead >= self._at_least and dead * 2 > len(outcomes)
+        return dead >= self._at_least and dead * 2 > min(self._window, len(outcomes) + fine)
 
     def _saw(self, partition: Partition, offset: int, *, dead: bool) -> None:
         outcomes = self._outcomes.setdefault(partition, OrderedDict())

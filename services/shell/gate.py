@@ -79,11 +79,10 @@ class Gate(CircuitBreakerListener):
         with self._lock:
             return self.breaker.current_state != STATE_CLOSED or self._allowance < self._limit
 
-    @property
-    def allowance(self) -> int:
-        """Calls at once."""
+    def room(self) -> int:
+        """How many more calls could start at once."""
         with self._lock:
-            return self._allowance
+            return max(0, min(self._places(), self._allowance - self._admitted))
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -142,7 +141,6 @@ class Gates:
         """Operations that no call is made for at the moment."""
         return [name for name, gate in self._gates.items() if gate.places() == 0]
 
-    def room(self, limit: int) -> int:
-        """How many waiting messages may be taken at once, so that a provider that is just back isn't overrun."""
-        ramping = [min(gate.places(), gate.allowance) for gate in self._gates.values() if gate.ramping()]
-        return min([limit, *(max(1, places) for places in ramping)])
+    def slow(self) -> dict[str, int]:
+        """Operation -> how many waiting messages may be taken for it now, where fewer calls than usual are made."""
+        return {name: gate.room() for name, gate in self._gates.items() if gate.ramping() and gate.places() > 0}

@@ -23,17 +23,15 @@ from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
-from services.shell.claims import Claims
-from services.shell.delivery import Delivery, from_timer, from_waiting, read, read_replay
+from services.shell.delivery import Delivery, from_timer, read, read_replay
 from services.shell.draft import Draft
 from services.shell.flood import Flood
-from services.shell.gate import Gates
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
 from services.shell.metrics import Metrics
+from services.shell.retry_worker import RetryWorker
 from services.shell.service import Service
 from services.shell.settings import Settings
-from services.shell.waiting import Waiting
 
 _IDLE_S: Final = 0.1
 _CALLS_OUT_S: Final = 0.003
@@ -55,8 +53,7 @@ class Parts:
     batch: Batch
     wake: Wake
     calls: Calls | None
-    gates: Gates
-    claims: Claims
+    worker: RetryWorker
     flood: Flood
     clock: Callable[[], datetime]
     metrics: Metrics
@@ -76,7 +73,7 @@ class Loop:
         self._service, self._settings = service, settings
         self._codec, self._engine, self._batch, self._wake = parts.codec, parts.engine, parts.batch, parts.wake
         self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
-        self._gates, self._claims, self._flood = parts.gates, parts.claims, parts.flood
+        self._worker, self._flood = parts.worker, parts.flood
         self._probe = parts.probe
         self._retry_topic = settings.topic_prefix + retry_topic(service.name)
         self._lanes = Lanes()
@@ -84,8 +81,6 @@ class Loop:
         self._unread: list[Message] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
-        self._claimed_at = 0.0
-        self._claimed: list[Waiting] = []
         self._maintained_at = -_MAINTAIN_S
         self._out = 0
         self.beat_at = time.monotonic()
@@ -167,14 +162,7 @@ class Loop:
         for partition in self._intake.probes():
             self._flood.probe(partition)
         room = self._settings.in_flight_limit - len(self._lanes)
-        if time.monotonic() - self._claimed_at >= self._settings.retry_poll_s and room > 0:
-            self._claims.renew()
-            lanes = self._gates.room(min(room, self._settings.batch_size))
-            self._claimed += self._claims.due(self._clock(), lanes, self._gates.shut())
-            self._claimed_at = time.monotonic()
-        # the registry may be away: what is claimed stays claimed
-        self._lanes.add([from_waiting(row, self._codec, self._settings.topic_prefix) for row in self._claimed])
-        self._claimed = []
+        self._lanes.add(self._worker.due(min(room, self._settings.batch_size)))
 
     def _answers(self, answered: list[Delivery]) -> None:
         for delivery in answered:
@@ -237,7 +225,7 @@ class Loop:
             self._guarded(self._settle)
             if self.waiting_for:
                 return
-        self._guarded(self._claims.release)
+        self._guarded(self._worker.release)
         log.info("stopped", calls_left=self._out)
 
     def _give_back(self, places: set[tuple[str, int]]) -> None:
@@ -251,5 +239,5 @@ class Loop:
             return
         with self._engine.begin() as db:
             inbox.maintain(db, self._clock().date())
-        self._claims.forget(self._clock())
+        self._worker.forget()
         self._maintained_at = time.monotonic()

@@ -28,6 +28,7 @@ from services.shell.health import HealthServer
 from services.shell.intake import Intake, consumer_config
 from services.shell.loop import Loop, Parts
 from services.shell.metrics import Metrics
+from services.shell.retry_worker import RetryWorker
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy
@@ -117,11 +118,16 @@ class _Process:
         scribe = Scribe(codec, service.name, group, settings.topic_prefix)
         desk = Desk(service, scribe, policy(settings), self._gates, flood, me)
         self._calls = self._make_calls(service)
-        claims = Claims(engine, me, settings.retry_lease_s)
-        batch = Batch(engine, desk, _now, probe)
-        parts = Parts(
-            codec, engine, batch, self._wake, self._calls, self._gates, claims, flood, _now, self._metrics, probe
+        worker = RetryWorker(
+            Claims(engine, me, settings.retry_lease_s),
+            self._gates,
+            codec,
+            settings.topic_prefix,
+            settings.retry_poll_s,
+            _now,
         )
+        batch = Batch(engine, desk, _now, probe)
+        parts = Parts(codec, engine, batch, self._wake, self._calls, worker, flood, _now, self._metrics, probe)
         heard = [*service.topics(), retry_topic(service.name)]
         self._loop = Loop(
             service,

@@ -115,7 +115,7 @@ class Verdict:
         self._case.write(delivery, decision)
         self._draft.done.append(delivery)
         if delivery.place is not None:
-            self._case.desk.flood.fine(delivery.place[:2], delivery.place[2])
+            self._draft.fine.setdefault(delivery.place[:2], []).append(delivery.place[2])
         if delivery.replay.id:
             self._tell(delivery, decision, changed=changed)
         self._queue.resolve(delivery)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from dlq.desk import Desk as Writer
 from dlq.desk import Out, TakenOverError
 from dlq.jobs import read_jobs
+from dlq.lag import live_lag
 from dlq.ledger import State
 from dlq.letter import originals, text_headers
 from dlq.messages import headers_of
@@ -313,6 +314,16 @@ def test_two_replays_at_once_send_no_letter_twice(desk: Desk) -> None:
     _once_each(desk, ids)
 
 
+def test_a_job_that_is_resumed_twice_at_once_sends_no_letter_twice(desk: Desk) -> None:
+    ids = desk.put(*[desk.letter(n) for n in range(300)])
+    job = job_in(_kill(_under_way(desk, "--rate", "100")).err)
+    first = _under_way(desk, "--resume", job, "--rate", "50", at_least=len(desk.retried()) + 10)
+    assert desk.dlq("replay", "--resume", job, "--yes", "--no-wait", "--rate", "100000").code == 0
+    fenced = ended(first)
+    assert (fenced.code, f"another replay took over (job {job})" in fenced.err) == (1, True)
+    _once_each(desk, ids)
+
+
 def test_two_replays_that_start_together_send_no_letter_twice(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(3000)])
     both = [desk.start("replay", "--yes", "--no-wait") for _ in range(2)]
@@ -395,3 +406,16 @@ def test_ten_thousand_letters_go_quickly(desk: Desk, capsys: pytest.CaptureFixtu
     assert ran.json["sent"] == 10_000
     assert rate >= 2_000
     assert len(desk.retried_ids()) == len(desk.retried()) == 10_000
+
+
+def test_the_lag_of_a_service_is_what_its_group_has_not_committed(desk: Desk) -> None:
+    assert live_lag(desk.settings, ["payment"]) is None
+    for n in range(10):
+        desk.say("checkout.accepted", b"k", b"%d" % n, [])
+    [place] = {(str(m.topic()), int(m.partition() or 0)) for m in desk.records("checkout.accepted")}
+    servers = desk.settings.kafka_bootstrap_servers
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{desk.prefix}payment", "log_level": 2})
+    consumer.commit(offsets=[TopicPartition(*place, 4)], asynchronous=False)
+    consumer.close()
+    assert live_lag(desk.settings, ["payment"]) == 6
+    assert live_lag(desk.settings, ["payment", "warehouse"]) == 6

@@ -48,6 +48,10 @@ AUTHORIZED: Final = ev.PaymentAuthorized(
 DECLINED: Final = ev.PaymentDeclined(checkout_id=ID, code="CARD_EXPIRED", provider_code="expired_card")
 CAPTURED: Final = ev.PaymentCaptured(checkout_id=ID, payment_id="pay-1", amount_minor=TOTAL, currency="EUR")
 CAPTURE_FAILED: Final = ev.PaymentCaptureFailed(checkout_id=ID, code="CAPTURE_REFUSED", provider_code="lost_card")
+DELAYED: Final = ev.PaymentDelayed(
+    checkout_id=ID, operation="authorize", code="PAYMENT_UNAVAILABLE", message="Please wait.", attempts=2
+)
+CAPTURE_DELAYED: Final = replace(DELAYED, operation="capture", code="PAYMENT_TIMED_OUT")
 VOIDED: Final = ev.PaymentVoided(checkout_id=ID, outcome="voided", payment_id="pay-1", amount_minor=TOTAL)
 REFUNDED: Final = ev.PaymentRefunded(checkout_id=ID, payment_id="pay-1", amount_minor=TOTAL, currency="EUR")
 

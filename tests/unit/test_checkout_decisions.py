@@ -9,7 +9,8 @@ import pytest
 from schemas.decision import Decision
 from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
 from schemas.failures import Code, customer_message
-from services.checkout.decisions import OPEN, Checkout, DeadlinePassed, Status, fingerprint, handlers
+from services.checkout.decisions import fingerprint, giving_up, handlers
+from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Status
 
 from . import making as a
 
@@ -38,6 +39,10 @@ def checkout(status: Status, **changes: Any) -> Checkout:
 
 def decide(known: Checkout | None, event: Event, at: datetime = a.AT) -> Decision[Any]:
     return handlers(PAY_IN)[event.TYPE](known, event, at)
+
+
+def give_up(known: Checkout | None, event: Event, code: str = Code.INTERNAL_ERROR) -> Decision[Any]:
+    return giving_up()[event.TYPE](known, event, a.LATER, code)
 
 
 def failed_of(decision: Decision[Any]) -> CheckoutFailed:
@@ -127,6 +132,17 @@ ON_ITS_WAY: Final[list[tuple[Event, Status, str, list[str], tuple[str, ...]]]] =
     (a.COMMITTED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
     (a.CAPTURED, Status.AUTHORIZED, "captured", ["checkout.completed"], ("capture_pending",)),
     (a.CAPTURED, Status.CAPTURE_PENDING, "captured", ["checkout.completed"], ()),
+    (a.CAPTURED, Status.CAPTURE_FAILED, "captured", ["checkout.completed"], ("capture_pending",)),
+    (a.AUTHORIZED, Status.CAPTURE_FAILED, "capture_failed", [], ()),
+    (a.COMMITTED, Status.CAPTURE_FAILED, "capture_failed", [], ()),
+    (a.DELAYED, Status.ACCEPTED, "accepted", [], ()),
+    *((a.DELAYED, met, met.value, [], ()) for met in BEFORE_CAPTURE),
+    (a.CAPTURE_DELAYED, Status.ACCEPTED, "accepted", [], ()),
+    (a.CAPTURE_DELAYED, Status.AUTHORIZED, "capture_failed", [], ("capture_pending",)),
+    (a.CAPTURE_DELAYED, Status.CAPTURE_PENDING, "capture_failed", [], ()),
+    (a.CAPTURE_DELAYED, Status.CAPTURE_FAILED, "capture_failed", [], ("capture_pending",)),
+    (a.LAPSED, Status.CAPTURE_FAILED, "capture_failed", [], ()),
+    (DEADLINE, Status.CAPTURE_FAILED, "capture_failed", [], ()),
     (a.RELEASED, Status.ACCEPTED, "accepted", [], ()),
     (a.LAPSED, Status.AUTHORIZED, "authorized", [], ()),
     (a.LAPSED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
@@ -141,7 +157,31 @@ ON_ITS_WAY: Final[list[tuple[Event, Status, str, list[str], tuple[str, ...]]]] =
 def test_an_open_checkout_goes_on(event: Event, met: Status, then: str, said: list[str], via: tuple[str, ...]) -> None:
     decision = decide(checkout(met), event, a.LATER)
     assert (a.status(decision), a.told(decision), decision.via) == (then, said, via)
-    assert decision.refusal is None
+    assert (decision.refusal, decision.early, decision.late) == (None, None, None)
+
+
+def test_a_delay_is_kept_until_the_step_is_done() -> None:
+    waits = decide(checkout(Status.ACCEPTED), a.DELAYED)
+    assert (waits.state.delay, waits.note) == (a.DELAYED.code, "payment delayed: PAYMENT_UNAVAILABLE, 2 tries")
+    assert decide(waits.state, replace(a.DELAYED, code="PAYMENT_TIMED_OUT")).state.delay == "PAYMENT_TIMED_OUT"
+    assert decide(waits.state, a.AUTHORIZED).state.delay is None
+    captures = decide(checkout(Status.CAPTURE_PENDING), a.CAPTURE_DELAYED)
+    assert captures.state.delay == "PAYMENT_TIMED_OUT"
+    assert decide(captures.state, a.CAPTURED).state.delay is None
+    assert decide(captures.state, a.CAPTURE_FAILED).state.delay is None
+
+
+def test_a_delay_of_an_authorization_that_is_there_changes_nothing() -> None:
+    known = checkout(Status.AUTHORIZED)
+    assert a.changes_nothing(decide(known, a.DELAYED), known)
+
+
+@pytest.mark.parametrize("delay", ["PAYMENT_UNAVAILABLE", "PAYMENT_TIMED_OUT"])
+def test_at_the_deadline_a_delayed_payment_is_the_reason(delay: str) -> None:
+    known = decide(checkout(Status.ACCEPTED), replace(a.DELAYED, code=delay)).state
+    failed = failed_of(decide(known, DEADLINE, a.LATER))
+    assert (failed.code, failed.message) == (delay, customer_message(delay))
+    assert failed.detail == "not authorized by 2026-03-01T12:10:00Z"
 
 
 def test_the_order_of_a_checkout_is_always_the_same_one() -> None:
@@ -169,6 +209,7 @@ FAILURES: Final[list[tuple[Event, Status, str, str, tuple[str, ...]]]] = [
     *((a.CONFIRM_FAILED, status, "STOCK_ON_HOLD", "sku pot", ()) for status in OPEN),
     (a.CAPTURE_FAILED, Status.AUTHORIZED, "CAPTURE_REFUSED", "provider: lost_card", CAPTURE_FAILED_VIA),
     (a.CAPTURE_FAILED, Status.CAPTURE_PENDING, "CAPTURE_REFUSED", "provider: lost_card", CAPTURE_FAILED_VIA[1:]),
+    (a.CAPTURE_FAILED, Status.CAPTURE_FAILED, "CAPTURE_REFUSED", "provider: lost_card", CAPTURE_FAILED_VIA),
     (a.LAPSED, Status.ACCEPTED, "RESERVATION_LAPSED", "", ()),
     (DEADLINE, Status.ACCEPTED, "EXPIRED", "not authorized by 2026-03-01T12:10:00Z", ()),
 ]
@@ -201,9 +242,12 @@ ENDINGS: Final = (
     a.DECLINED,
     a.CONFIRM_FAILED,
     a.CAPTURE_FAILED,
+    a.DELAYED,
+    a.CAPTURE_DELAYED,
     a.LAPSED,
     DEADLINE,
 )
+TELLS_LATE: Final = tuple(event for event in ENDINGS if event not in (a.CANCEL, a.LAPSED, DEADLINE))
 
 
 @pytest.mark.parametrize("status", [s for s in OVER if s is not Status.CANCELLED_FIRST])
@@ -212,7 +256,16 @@ def test_what_comes_after_the_end_changes_nothing(event: Event, status: Status) 
     known = checkout(status)
     decision = decide(known, event, a.LATER)
     assert a.changes_nothing(decision, known)
-    assert decision.refusal is None
+    assert (decision.refusal, decision.early) == (None, None)
+    assert decision.late == (f"the checkout is {status} already" if event in TELLS_LATE else None)
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.COMPENSATED])
+def test_a_capture_after_a_failure_without_an_order_is_late_and_not_early(status: Status) -> None:
+    known = checkout(status, order_id=None)
+    decision = decide(known, a.CAPTURED)
+    assert a.changes_nothing(decision, known)
+    assert (decision.early, decision.late) == (None, f"the checkout is {status} already")
 
 
 @pytest.mark.parametrize("status", OVER)
@@ -246,23 +299,68 @@ UNREQUESTED: Final = [
 
 
 @pytest.mark.parametrize("event", UNREQUESTED, ids=lambda event: f"{event.TYPE} {getattr(event, 'outcome', '')}")
-def test_an_event_of_a_checkout_that_nobody_requested_is_refused(event: Event) -> None:
+def test_an_event_of_a_checkout_that_nobody_requested_waits_for_its_request(event: Event) -> None:
     decision = decide(None, event)
-    assert (decision.state, decision.events, decision.refusal) == (None, (), NOBODYS)
+    assert (decision.state, decision.events, decision.early, decision.refusal) == (None, (), NOBODYS, None)
 
 
 def test_a_deadline_of_nothing_is_nothing() -> None:
     assert decide(None, DEADLINE) == Decision(None)
 
 
-def test_a_capture_without_an_order_is_refused() -> None:
+def test_a_capture_without_an_order_waits_for_its_order() -> None:
     known = checkout(Status.ACCEPTED)
     decision = decide(known, a.CAPTURED)
     assert a.changes_nothing(decision, known)
-    assert decision.refusal == "captured without an order"
+    assert (decision.early, decision.refusal) == ("captured without an order", None)
+    ordered = decide(known, a.AUTHORIZED).state
+    assert a.told(decide(ordered, a.CAPTURED)) == ["checkout.completed"]
 
 
 @pytest.mark.parametrize(("early_s", "then"), [(1, "accepted"), (0, "failed"), (-1, "failed")])
 def test_the_deadline_counts_from_its_very_instant(early_s: int, then: str) -> None:
     known = checkout(Status.ACCEPTED)
     assert a.status(decide(known, DEADLINE, a.LATER - timedelta(seconds=early_s))) == then
+
+
+def test_a_request_that_can_not_be_handled_fails_without_having_been_accepted() -> None:
+    cancelled_first = decide(None, a.CANCEL).state
+    for known in (None, cancelled_first):
+        decision = give_up(known, a.REQUESTED)
+        failed = failed_of(decision)
+        assert (failed.code, failed.accepted, failed.customer_id) == (Code.INTERNAL_ERROR, False, "cust-1")
+        assert failed.detail == "checkout.requested could not be handled"
+        assert (a.status(decision), decision.state.accepted) == ("failed", False)
+        late = decide(decision.state, a.REQUESTED)
+        assert a.changes_nothing(late, decision.state)
+        assert late.late == "the checkout is failed already"
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.CANCELLED_FIRST])
+def test_a_copy_of_a_request_that_can_not_be_handled_undoes_nothing(status: Status) -> None:
+    known = checkout(status)
+    for request in (a.REQUESTED, replace(a.REQUESTED, total_minor=1)):
+        assert a.changes_nothing(give_up(known, request), known)
+
+
+def test_a_card_number_in_a_request_that_can_not_be_handled_is_not_kept() -> None:
+    decision = give_up(None, replace(a.REQUESTED, customer_id="4242 4242 4242 4242"))
+    assert "4242" not in f"{decision.state} {decision.events}"
+
+
+def test_an_authorization_that_can_not_be_handled_fails_the_checkout() -> None:
+    decision = give_up(checkout(Status.ACCEPTED), a.AUTHORIZED, Code.INTERNAL_ERROR)
+    failed = failed_of(decision)
+    assert (failed.code, failed.accepted) == (Code.INTERNAL_ERROR, True)
+    assert failed.detail == "payment.authorized could not be handled"
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.ACCEPTED])
+def test_an_authorization_whose_order_is_made_or_over_undoes_nothing(status: Status) -> None:
+    known = checkout(status)
+    assert a.changes_nothing(give_up(known, a.AUTHORIZED), known)
+    assert give_up(None, a.AUTHORIZED) == Decision(None)
+
+
+def test_only_what_a_customer_waits_for_is_announced_when_it_is_given_up() -> None:
+    assert set(giving_up()) == {a.REQUESTED.TYPE, a.AUTHORIZED.TYPE}

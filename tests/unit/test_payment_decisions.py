@@ -1,15 +1,19 @@
 """What payment decides: each question to the provider, each answer, each state in which an event comes too late."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
-from schemas.decision import Decision
-from schemas.events import Event, PaymentAuthorized, PaymentCaptured, PaymentRefunded, PaymentVoided
-from services.payment.decisions import Payment, PaymentMethod, Status, UndecidedError, Wallet, handlers
+from schemas.decision import Decision, NotAsked, Unknown, UnsafeError
+from schemas.events import Event, PaymentAuthorized, PaymentCaptured, PaymentDelayed, PaymentRefunded, PaymentVoided
+from services.payment.decisions import giving_up, handlers
 from services.payment.provider import protocol as p
-from services.payment.provider.protocol import Answer, Refusal
+from services.payment.provider.protocol import Answer, Refusal, Told
+from services.payment.state import LET_GO as OVER
+from services.payment.state import MAYBE_HELD, NOTHING_HELD, Payment, PaymentMethod, Status, Wallet
+from services.payment.steps import MEANWHILE
 
 from . import making as a
 
@@ -31,15 +35,25 @@ REFUND: Final = p.Refund(checkout_id=a.ID, payment_id="pay-1", amount_minor=a.TO
 
 WITH_PAYMENT_ID: Final = (
     Status.AUTHORIZED,
-    Status.CAPTURING,
-    Status.CAPTURED,
+    Status.CAPTURE_PENDING,
     Status.CAPTURE_FAILED,
+    Status.CAPTURE_REFUSED,
+    Status.CAPTURE_ABANDONED,
+    Status.CAPTURED,
     Status.VOIDING,
     Status.VOIDED,
     Status.REFUNDING,
     Status.REFUNDED,
 )
-OVER: Final = (Status.VOIDED, Status.REFUNDED, Status.CLOSED)
+SILENT: Final = Unknown(attempts=2)
+LATE_ANSWER: Final = Unknown(attempts=1, timed_out=True)
+CAN_AUTHORIZE: Final = (
+    Status.EXPECTED,
+    Status.AUTHORIZING,
+    Status.AUTHORIZATION_DELAYED,
+    Status.AUTHORIZATION_UNKNOWN,
+)
+CAN_CAPTURE: Final = (Status.AUTHORIZED, Status.CAPTURE_PENDING, Status.CAPTURE_FAILED)
 
 
 def refused(refusal: Refusal) -> p.Refused:
@@ -58,13 +72,22 @@ def payment(status: Status) -> Payment:
         currency="EUR",
         amount_minor=a.TOTAL,
         payment_id="pay-1" if status in WITH_PAYMENT_ID else None,
+        expires_at=a.LATER,
     )
 
 
 def decide(
-    known: Payment | None, event: Event, *answer: Answer, method: PaymentMethod | None = METHOD
+    known: Payment | None,
+    event: Event,
+    *answer: Told,
+    method: PaymentMethod | None = METHOD,
+    at: datetime = a.AT,
 ) -> Decision[Any]:
-    return handlers()[event.TYPE](Wallet(payment=known, method=method), event, a.AT, *answer)
+    return handlers()[event.TYPE](Wallet(payment=known, method=method), event, at, *answer)
+
+
+def give_up(known: Payment | None, event: Event, code: str = "INTERNAL_ERROR") -> Decision[Any]:
+    return giving_up()[event.TYPE](Wallet(payment=known, method=METHOD), event, a.LATER, code)
 
 
 def test_keys_belong_to_the_checkout_and_the_operation() -> None:
@@ -79,15 +102,13 @@ def test_keys_belong_to_the_checkout_and_the_operation() -> None:
 # event, state met, the call that is made, the state that says so
 ASKED: Final[list[tuple[Event, Status, p.Call, str]]] = [
     (a.ACCEPTED, Status.RESERVED_FIRST, AUTHORIZE, "authorizing"),
-    (a.ACCEPTED, Status.AUTHORIZING, AUTHORIZE, "authorizing"),
-    (a.RESERVED, Status.EXPECTED, AUTHORIZE, "authorizing"),
-    (a.RESERVED, Status.AUTHORIZING, AUTHORIZE, "authorizing"),
-    (a.COMMITTED, Status.AUTHORIZED, CAPTURE, "capturing"),
-    (a.COMMITTED, Status.CAPTURING, CAPTURE, "capturing"),
-    (a.FAILED, Status.AUTHORIZING, AUTHORIZE, "authorizing"),
-    (a.FAILED, Status.AUTHORIZED, VOID, "voiding"),
-    (a.FAILED, Status.CAPTURING, VOID, "voiding"),
-    (a.FAILED, Status.CAPTURE_FAILED, VOID, "voiding"),
+    *((a.ACCEPTED, met, AUTHORIZE, "authorizing") for met in CAN_AUTHORIZE if met is not Status.EXPECTED),
+    *((a.RESERVED, met, AUTHORIZE, "authorizing") for met in CAN_AUTHORIZE),
+    *((a.COMMITTED, met, CAPTURE, "capture_pending") for met in CAN_CAPTURE),
+    *((a.FAILED, met, AUTHORIZE, met.value) for met in MAYBE_HELD),
+    *((a.FAILED, met, VOID, "voiding") for met in CAN_CAPTURE),
+    (a.FAILED, Status.CAPTURE_REFUSED, VOID, "voiding"),
+    (a.FAILED, Status.CAPTURE_ABANDONED, VOID, "voiding"),
     (a.FAILED, Status.VOIDING, VOID, "voiding"),
     (a.FAILED, Status.CAPTURED, REFUND, "refunding"),
     (a.FAILED, Status.REFUNDING, REFUND, "refunding"),
@@ -99,20 +120,22 @@ def test_what_needs_the_provider_asks_it_and_says_nothing_yet(
     event: Event, met: Status, call: p.Call, then: str
 ) -> None:
     decision = decide(payment(met), event)
-    assert (decision.call, a.status(decision), decision.events, decision.refusal) == (call, then, (), None)
+    assert (decision.call, a.status(decision), decision.events) == (call, then, ())
+    assert (decision.refusal, decision.early, decision.waits) == (None, None, None)
 
 
 # event, state met, the provider's answer, the state then, what is said
 ANSWERED: Final[list[tuple[Event, Status, Answer, str, list[str]]]] = [
-    (a.ACCEPTED, Status.AUTHORIZING, YES, "authorized", ["payment.authorized"]),
-    (a.ACCEPTED, Status.AUTHORIZING, NO, "declined", ["payment.declined"]),
-    (a.RESERVED, Status.AUTHORIZING, YES, "authorized", ["payment.authorized"]),
-    (a.RESERVED, Status.AUTHORIZING, NO, "declined", ["payment.declined"]),
-    (a.COMMITTED, Status.CAPTURING, TAKEN, "captured", ["payment.captured"]),
-    (a.COMMITTED, Status.CAPTURING, refused(Refusal.BY_BANK), "capture_failed", ["payment.capture_failed"]),
-    (a.COMMITTED, Status.CAPTURING, refused(Refusal.VOIDED_ALREADY), "capture_failed", ["payment.capture_failed"]),
-    (a.COMMITTED, Status.CAPTURING, refused(Refusal.EXPIRED), "capture_failed", ["payment.capture_failed"]),
-    (a.FAILED, Status.AUTHORIZING, NO, "closed", ["payment.voided"]),
+    *((a.ACCEPTED, met, YES, "authorized", ["payment.authorized"]) for met in CAN_AUTHORIZE[1:]),
+    *((a.ACCEPTED, met, NO, "declined", ["payment.declined"]) for met in CAN_AUTHORIZE[1:]),
+    *((a.RESERVED, met, YES, "authorized", ["payment.authorized"]) for met in CAN_AUTHORIZE),
+    *((a.RESERVED, met, NO, "declined", ["payment.declined"]) for met in CAN_AUTHORIZE),
+    *((a.COMMITTED, met, TAKEN, "captured", ["payment.captured"]) for met in CAN_CAPTURE),
+    *(
+        (a.COMMITTED, Status.CAPTURE_PENDING, refused(why), "capture_refused", ["payment.capture_failed"])
+        for why in (Refusal.BY_BANK, Refusal.VOIDED_ALREADY, Refusal.EXPIRED)
+    ),
+    *((a.FAILED, met, NO, "closed", ["payment.voided"]) for met in MAYBE_HELD),
     (a.FAILED, Status.VOIDING, LET_GO, "voided", ["payment.voided"]),
     (a.FAILED, Status.VOIDING, refused(Refusal.VOIDED_ALREADY), "voided", ["payment.voided"]),
     (a.FAILED, Status.VOIDING, refused(Refusal.EXPIRED), "voided", ["payment.voided"]),
@@ -135,7 +158,7 @@ def test_an_answer_settles_the_event(event: Event, met: Status, answer: Answer, 
 
 # calls of an undo that follow from the answer to another call
 GOES_ON: Final[list[tuple[str, Status, Answer, p.Call, str]]] = [
-    ("held after all: void", Status.AUTHORIZING, YES, VOID, "voiding"),
+    *((f"held after all in {met}: void", met, YES, VOID, "voiding") for met in MAYBE_HELD),
     ("captured already: refund", Status.VOIDING, refused(Refusal.CAPTURED_ALREADY), REFUND, "refunding"),
 ]
 
@@ -166,16 +189,15 @@ def test_a_capture_that_nobody_heard_of_is_refunded_in_full() -> None:
 
 def test_what_is_said_names_payment_amount_and_currency() -> None:
     (authorized,) = decide(payment(Status.AUTHORIZING), a.RESERVED, YES).events
-    (captured,) = decide(payment(Status.CAPTURING), a.COMMITTED, TAKEN).events
+    (captured,) = decide(payment(Status.CAPTURE_PENDING), a.COMMITTED, TAKEN).events
     assert isinstance(authorized, PaymentAuthorized)
     assert isinstance(captured, PaymentCaptured)
     assert (authorized, captured) == (a.AUTHORIZED, a.CAPTURED)
 
 
-def test_what_was_captured_is_told_as_the_provider_told_it() -> None:
-    (captured,) = decide(payment(Status.CAPTURING), a.COMMITTED, p.Captured(amount_minor=7)).events
-    assert isinstance(captured, PaymentCaptured)
-    assert captured.amount_minor == 7
+def test_another_amount_than_the_one_asked_for_is_never_taken_for_a_capture() -> None:
+    with pytest.raises(UnsafeError, match="7 was captured, 2500 was asked for"):
+        decide(payment(Status.CAPTURE_PENDING), a.COMMITTED, p.Captured(amount_minor=7))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +210,7 @@ def test_what_was_captured_is_told_as_the_provider_told_it() -> None:
     ids=["by the bank", "expired", "voided already"],
 )
 def test_a_refused_capture_is_told_in_our_words_and_theirs(answer: Answer, code: str) -> None:
-    decision = decide(payment(Status.CAPTURING), a.COMMITTED, answer)
+    decision = decide(payment(Status.CAPTURE_PENDING), a.COMMITTED, answer)
     assert decision.events == (replace(a.CAPTURE_FAILED, code=code, provider_code="their_word"),)
     assert decision.state.code == code
 
@@ -206,6 +228,7 @@ AT_ONCE: Final[list[tuple[Event, Status | None, str, list[str]]]] = [
     (a.FAILED, None, "closed", ["payment.voided"]),
     (a.FAILED, Status.RESERVED_FIRST, "closed", ["payment.voided"]),
     (a.FAILED, Status.EXPECTED, "closed", ["payment.voided"]),
+    (a.FAILED, Status.AUTHORIZATION_DELAYED, "closed", ["payment.voided"]),
     (a.FAILED, Status.DECLINED, "closed", ["payment.voided"]),
 ]
 
@@ -240,9 +263,10 @@ def test_nobodys_or_a_strangers_method_is_declined_before_anything_is_asked(
 
 
 IGNORED: Final[list[tuple[Event, Status]]] = [
-    *((a.ACCEPTED, s) for s in Status if s not in (Status.RESERVED_FIRST, Status.AUTHORIZING)),
-    *((a.RESERVED, s) for s in Status if s not in (Status.EXPECTED, Status.AUTHORIZING)),
-    *((a.COMMITTED, s) for s in WITH_PAYMENT_ID if s not in (Status.AUTHORIZED, Status.CAPTURING)),
+    *((a.ACCEPTED, s) for s in Status if s not in (Status.RESERVED_FIRST, *CAN_AUTHORIZE[1:])),
+    *((a.RESERVED, s) for s in Status if s not in CAN_AUTHORIZE),
+    *((a.COMMITTED, s) for s in WITH_PAYMENT_ID if s not in CAN_CAPTURE),
+    (a.COMMITTED, Status.AUTHORIZATION_ABANDONED),
     (a.COMMITTED, Status.CLOSED),
     *((a.FAILED, s) for s in OVER),
 ]
@@ -252,10 +276,19 @@ IGNORED: Final[list[tuple[Event, Status]]] = [
 def test_what_comes_too_late_or_again_changes_nothing(event: Event, met: Status) -> None:
     known = payment(met)
     # with the answer of a call that another copy of the service has already dealt with, too
-    for answer in ((), (YES,), (TAKEN,)):
+    for answer in ((), (YES,), (TAKEN,), (SILENT,), (NotAsked(),)):
         decision = decide(known, event, *answer)
         assert a.changes_nothing(decision, known)
-        assert decision.refusal is None
+        assert (decision.refusal, decision.early, decision.waits) == (None, None, None)
+
+
+ON_ITS_WAY: Final = (Status.RESERVED_FIRST, *CAN_AUTHORIZE, *CAN_CAPTURE, Status.CAPTURED)
+
+
+@pytest.mark.parametrize(("event", "met"), IGNORED, ids=[f"{c[0].TYPE} in {c[1]}" for c in IGNORED])
+def test_a_dead_letter_that_comes_back_after_the_end_is_told_that_it_is_late(event: Event, met: Status) -> None:
+    told_late = event is not a.FAILED and met not in ON_ITS_WAY
+    assert decide(payment(met), event).late == (f"the payment is {met} already" if told_late else None)
 
 
 @pytest.mark.parametrize("met", [None, *Status])
@@ -264,16 +297,166 @@ def test_a_checkout_that_was_never_accepted_concerns_nobody(met: Status | None) 
     assert a.changes_nothing(decide(known, a.NEVER_ACCEPTED), known)
 
 
-@pytest.mark.parametrize(
-    "met",
-    [None, Status.RESERVED_FIRST, Status.EXPECTED, Status.AUTHORIZING, Status.DECLINED],
-    ids=lambda met: met or "none",
-)
-def test_a_commitment_that_no_authorization_stands_behind_is_refused(met: Status | None) -> None:
+@pytest.mark.parametrize("met", [None, Status.RESERVED_FIRST, *CAN_AUTHORIZE], ids=lambda met: met or "none")
+def test_a_commitment_that_no_authorization_stands_behind_waits_for_it(met: Status | None) -> None:
     known = payment(met) if met else None
     decision = decide(known, a.COMMITTED)
     assert a.changes_nothing(decision, known)
+    assert "nobody asked for it" in (decision.early or "")
+    assert decision.refusal is None
+
+
+def test_a_commitment_after_the_payment_was_declined_is_refused() -> None:
+    known = payment(Status.DECLINED)
+    decision = decide(known, a.COMMITTED)
+    assert a.changes_nothing(decision, known)
     assert "nobody asked for it" in (decision.refusal or "")
+    assert decision.early is None
+
+
+# --- nobody answers --------------------------------------------------------------------------------------------------
+
+# event, state met, what is told, the state then, the code; nothing is said again where nothing is new
+UNANSWERED: Final[list[tuple[Event, Status, Told, str, str, bool]]] = [
+    *((a.RESERVED, met, SILENT, "authorization_unknown", "PAYMENT_UNAVAILABLE", True) for met in CAN_AUTHORIZE[:3]),
+    *((a.RESERVED, met, LATE_ANSWER, "authorization_unknown", "PAYMENT_TIMED_OUT", True) for met in CAN_AUTHORIZE[:3]),
+    (a.RESERVED, Status.EXPECTED, NotAsked(), "authorization_delayed", "PAYMENT_UNAVAILABLE", True),
+    (a.RESERVED, Status.AUTHORIZATION_DELAYED, NotAsked(), "authorization_delayed", "PAYMENT_UNAVAILABLE", False),
+    (a.RESERVED, Status.AUTHORIZING, NotAsked(), "authorization_unknown", "PAYMENT_UNAVAILABLE", True),
+    (a.RESERVED, Status.AUTHORIZATION_UNKNOWN, NotAsked(), "authorization_unknown", "PAYMENT_UNAVAILABLE", False),
+    (a.ACCEPTED, Status.RESERVED_FIRST, NotAsked(), "authorization_delayed", "PAYMENT_UNAVAILABLE", True),
+    (a.ACCEPTED, Status.AUTHORIZING, SILENT, "authorization_unknown", "PAYMENT_UNAVAILABLE", True),
+    *((a.COMMITTED, met, SILENT, "capture_failed", "PAYMENT_UNAVAILABLE", True) for met in CAN_CAPTURE[:2]),
+    *((a.COMMITTED, met, LATE_ANSWER, "capture_failed", "PAYMENT_TIMED_OUT", True) for met in CAN_CAPTURE[:2]),
+    *((a.COMMITTED, met, NotAsked(), "capture_failed", "PAYMENT_UNAVAILABLE", True) for met in CAN_CAPTURE[:2]),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "met", "told", "then", "code", "speaks"),
+    UNANSWERED,
+    ids=[f"{c[0].TYPE} in {c[1]} told {c[2]}" for c in UNANSWERED],
+)
+def test_without_an_answer_the_customer_hears_why_and_the_step_waits(
+    event: Event, met: Status, told: Told, then: str, code: str, speaks: bool
+) -> None:
+    decision = decide(payment(met), event, told)
+    assert (a.status(decision), decision.state.code, decision.call) == (then, code, None)
+    assert decision.waits
+    operation = "capture" if event is a.COMMITTED else "authorize"
+    attempts = told.attempts if isinstance(told, Unknown) else 0
+    delayed = PaymentDelayed(checkout_id=a.ID, operation=operation, code=code, message=MEANWHILE, attempts=attempts)
+    assert decision.events == ((delayed,) if speaks else ())
+
+
+def test_a_capture_that_waits_already_waits_on_without_a_word() -> None:
+    known = payment(Status.CAPTURE_FAILED)
+    for told in (NotAsked(), SILENT):
+        decision = decide(known, a.COMMITTED, told)
+        assert a.changes_nothing(decision, known)
+        assert decision.waits
+
+
+def test_a_capture_that_is_not_asked_for_passes_through_pending_in_the_trail() -> None:
+    assert decide(payment(Status.AUTHORIZED), a.COMMITTED, NotAsked()).via == ("capture_pending",)
+    assert decide(payment(Status.CAPTURE_PENDING), a.COMMITTED, SILENT).via == ()
+
+
+def test_an_authorization_waits_until_the_deadline_and_a_capture_without_one() -> None:
+    assert decide(payment(Status.EXPECTED), a.RESERVED, NotAsked()).until == a.LATER
+    assert decide(payment(Status.AUTHORIZING), a.RESERVED, SILENT).until == a.LATER
+    assert decide(payment(Status.CAPTURE_PENDING), a.COMMITTED, SILENT).until is None
+
+
+@pytest.mark.parametrize("told", [NotAsked(), SILENT, LATE_ANSWER], ids=str)
+@pytest.mark.parametrize("met", [s for s in Status if s not in (*NOTHING_HELD, *OVER)])
+def test_what_can_not_be_let_go_of_now_waits_as_it_is(met: Status, told: Told) -> None:
+    known = payment(met)
+    decision = decide(known, a.FAILED, told)
+    assert (decision.state, decision.events, decision.call, decision.until) == (known, (), None, None)
+    assert decision.waits
+    assert bool(decision.note) is isinstance(told, Unknown)  # each try is in the trail
+
+
+# state met at the deadline, without an answer: the state then, the code
+AT_THE_DEADLINE: Final = [
+    (Status.EXPECTED, None, "declined", "EXPIRED"),
+    (Status.AUTHORIZATION_DELAYED, "PAYMENT_UNAVAILABLE", "declined", "PAYMENT_UNAVAILABLE"),
+    (Status.AUTHORIZING, None, "authorization_abandoned", "EXPIRED"),
+    (Status.AUTHORIZATION_UNKNOWN, "PAYMENT_TIMED_OUT", "authorization_abandoned", "PAYMENT_TIMED_OUT"),
+]
+
+
+@pytest.mark.parametrize("told", [(), (NotAsked(),), (SILENT,)], ids=["not asked yet", "breaker open", "no answer"])
+@pytest.mark.parametrize(("met", "delay", "then", "code"), AT_THE_DEADLINE)
+def test_after_the_deadline_nothing_is_asked_any_more(
+    met: Status, delay: str | None, then: str, code: str, told: tuple[Told, ...]
+) -> None:
+    known = replace(payment(met), code=delay)
+    decision = decide(known, a.RESERVED, *told, at=a.LATER)
+    assert (a.status(decision), decision.call, decision.waits) == (then, None, None)
+    assert decision.events == (replace(a.DECLINED, code=code, provider_code=None),)
+
+
+def test_the_deadline_counts_from_its_very_instant() -> None:
+    assert decide(payment(Status.EXPECTED), a.RESERVED, at=a.LATER - timedelta(microseconds=1)).call == AUTHORIZE
+
+
+def test_an_answer_that_comes_after_the_deadline_still_counts() -> None:
+    assert a.status(decide(payment(Status.AUTHORIZING), a.RESERVED, YES, at=a.LATER)) == "authorized"
+    assert a.status(decide(payment(Status.AUTHORIZING), a.RESERVED, NO, at=a.LATER)) == "declined"
+
+
+# --- given up ---------------------------------------------------------------------------------------------------------
+
+# event, state met, the state then; None: nothing is said, as there is nothing to give up
+GIVEN_UP: Final[list[tuple[Event, Status | None, str | None]]] = [
+    *(
+        (event, met, "authorization_abandoned" if met in MAYBE_HELD else "declined")
+        for event in (a.ACCEPTED, a.RESERVED)
+        for met in (None, Status.RESERVED_FIRST, *CAN_AUTHORIZE)
+    ),
+    *(
+        (event, met, None)
+        for event in (a.ACCEPTED, a.RESERVED)
+        for met in Status
+        if met not in (Status.RESERVED_FIRST, *CAN_AUTHORIZE)
+    ),
+    *((a.COMMITTED, met, "capture_abandoned") for met in CAN_CAPTURE),
+    *((a.COMMITTED, met, None) for met in (None, *Status) if met not in CAN_CAPTURE),
+]
+
+
+@pytest.mark.parametrize(("event", "met", "then"), GIVEN_UP, ids=[f"{c[0].TYPE} in {c[1] or 'none'}" for c in GIVEN_UP])
+def test_a_step_that_is_given_up_is_announced_unless_it_is_done(
+    event: Event, met: Status | None, then: str | None
+) -> None:
+    known = payment(met) if met else None
+    decision = give_up(known, event, "PAYMENT_TIMED_OUT")
+    if then is None:
+        assert a.changes_nothing(decision, known)
+        return
+    assert (a.status(decision), decision.call, decision.state.code) == (then, None, "PAYMENT_TIMED_OUT")
+    says = a.CAPTURE_FAILED if event is a.COMMITTED else a.DECLINED
+    assert decision.events == (replace(says, code="PAYMENT_TIMED_OUT", provider_code=None),)
+
+
+def test_what_lets_go_is_never_given_up_with_a_word() -> None:
+    assert set(giving_up()) == {a.ACCEPTED.TYPE, a.RESERVED.TYPE, a.COMMITTED.TYPE}
+
+
+def test_a_given_up_authorization_that_was_made_after_all_is_let_go() -> None:
+    known = give_up(payment(Status.AUTHORIZATION_UNKNOWN), a.RESERVED).state
+    asked = decide(known, a.FAILED)
+    assert asked.call == AUTHORIZE
+    assert decide(asked.state, a.FAILED, YES).call == VOID
+
+
+def test_a_given_up_capture_that_was_made_after_all_is_given_back() -> None:
+    known = give_up(payment(Status.CAPTURE_FAILED), a.COMMITTED).state
+    void = decide(known, a.FAILED)
+    assert void.call == VOID
+    assert decide(void.state, a.FAILED, refused(Refusal.CAPTURED_ALREADY)).call == REFUND
 
 
 def provider_says(call: p.Call) -> Answer:
@@ -291,7 +474,7 @@ def provider_says(call: p.Call) -> Answer:
 @pytest.mark.parametrize("met", [None, *Status], ids=lambda met: met or "none")
 def test_checkout_failed_is_answered_exactly_once(met: Status | None) -> None:
     state, said = payment(met) if met else None, list[Event]()
-    answer: tuple[Answer, ...] = ()
+    answer: tuple[Told, ...] = ()
     for _ in range(6):
         decision = decide(state, a.FAILED, *answer)
         state, answer = decision.state, (provider_says(decision.call),) if decision.call else ()  # type: ignore[arg-type]
@@ -307,9 +490,9 @@ def test_checkout_failed_is_answered_exactly_once(met: Status | None) -> None:
 UNFIT: Final[list[tuple[Event, Status, Answer]]] = [
     (a.RESERVED, Status.AUTHORIZING, TAKEN),
     (a.RESERVED, Status.AUTHORIZING, refused(Refusal.OTHER)),
-    (a.COMMITTED, Status.CAPTURING, YES),
-    (a.COMMITTED, Status.CAPTURING, refused(Refusal.OTHER)),
-    (a.COMMITTED, Status.CAPTURING, refused(Refusal.CAPTURED_ALREADY)),
+    (a.COMMITTED, Status.CAPTURE_PENDING, YES),
+    (a.COMMITTED, Status.CAPTURE_PENDING, refused(Refusal.OTHER)),
+    (a.COMMITTED, Status.CAPTURE_PENDING, refused(Refusal.CAPTURED_ALREADY)),
     (a.FAILED, Status.AUTHORIZING, LET_GO),
     (a.FAILED, Status.VOIDING, refused(Refusal.OTHER)),
     (a.FAILED, Status.VOIDING, GIVEN_BACK),
@@ -320,13 +503,13 @@ UNFIT: Final[list[tuple[Event, Status, Answer]]] = [
 
 @pytest.mark.parametrize(("event", "met", "answer"), UNFIT, ids=[answered_id((*c, "", [])) for c in UNFIT])
 def test_an_answer_that_no_rule_covers_is_never_taken_for_a_success(event: Event, met: Status, answer: Answer) -> None:
-    with pytest.raises(UndecidedError, match="was answered with"):
+    with pytest.raises(UnsafeError, match="was answered with"):
         decide(payment(met), event, answer)
 
 
 def test_money_without_the_providers_id_of_it_is_nobodys_guess() -> None:
     lost = replace(payment(Status.AUTHORIZED), payment_id=None)
-    with pytest.raises(UndecidedError, match="without a provider's payment id"):
+    with pytest.raises(UnsafeError, match="without a provider's payment id"):
         decide(lost, a.COMMITTED)
 
 

@@ -15,6 +15,7 @@ from services.warehouse.decisions import (
     Shelf,
     Status,
     Stock,
+    giving_up,
     handlers,
     place_of,
     stock_moves,
@@ -46,6 +47,10 @@ def decide(
     known: Reservation | None, event: Event, at: datetime = a.AT, on: Mapping[str, Stock] | None = None
 ) -> Decision[Any]:
     return handlers(HOLD)[event.TYPE](Shelf(reservation=known, stock=stock() if on is None else on), event, at)
+
+
+def give_up(known: Reservation | None, event: Event, code: str = "INTERNAL_ERROR") -> Decision[Any]:
+    return giving_up()[event.TYPE](Shelf(reservation=known, stock=stock()), event, a.LATER, code)
 
 
 def test_every_line_is_set_aside_for_the_time_to_live() -> None:
@@ -124,7 +129,9 @@ def test_what_comes_too_late_or_again_changes_nothing(event: Event, met: Status)
     known = reservation(met)
     decision = decide(known, event, a.LATER)
     assert a.changes_nothing(decision, known)
-    assert decision.refusal is None
+    assert (decision.refusal, decision.early) == (None, None)
+    tells = event in (a.ACCEPTED, a.CONFIRMED) and met not in (Status.RESERVED, Status.COMMITTED)
+    assert decision.late == (f"the reservation is {met} already" if tells else None)
 
 
 @pytest.mark.parametrize("event", [a.NEVER_ACCEPTED, EXPIRED], ids=lambda event: event.TYPE)
@@ -132,10 +139,11 @@ def test_what_was_never_reserved_is_left_alone(event: Event) -> None:
     assert decide(None, event) == Decision(None)
 
 
-def test_a_confirmation_of_nothing_is_refused() -> None:
+def test_a_confirmation_of_nothing_waits_for_its_reservation() -> None:
     decision = decide(None, a.CONFIRMED)
-    assert (decision.state, decision.events) == (None, ())
-    assert decision.refusal == "no reservation was ever made for this checkout"
+    assert (decision.state, decision.events, decision.refusal) == (None, (), None)
+    assert decision.early == "no reservation was ever made for this checkout"
+    assert a.told(decide(decide(None, a.ACCEPTED).state, a.CONFIRMED)) == ["warehouse.confirmed"]
 
 
 def test_stock_on_hold_is_not_committed_and_stays_set_aside_until_checkout_failed() -> None:
@@ -221,3 +229,39 @@ def test_units_move_with_the_reservation(old: Status | None, new: Status, move: 
 
 def test_no_reservation_moves_nothing() -> None:
     assert stock_moves(None, None) == []
+
+
+def test_a_reservation_that_can_not_be_made_is_announced_as_rejected() -> None:
+    decision = give_up(None, a.ACCEPTED)
+    assert (a.status(decision), decision.state.units) == ("rejected", {})
+    assert decision.events == (replace(a.REJECTED, code="INTERNAL_ERROR", sku=None),)
+    released = decide(decision.state, a.FAILED)
+    assert (a.status(released), a.told(released)) == ("closed", ["warehouse.released"])
+    assert decide(released.state, a.ACCEPTED).late == "the reservation is closed already"
+
+
+def test_a_commitment_that_can_not_be_made_is_announced_and_the_units_stay_set_aside() -> None:
+    decision = give_up(reservation(Status.RESERVED), a.CONFIRMED)
+    assert (a.status(decision), decision.state.units) == ("confirm_failed", UNITS)
+    assert decision.events == (replace(a.CONFIRM_FAILED, code="INTERNAL_ERROR", sku=None),)
+
+
+def test_a_commitment_of_what_lapsed_that_can_not_be_made_is_announced_too() -> None:
+    """Nobody else would ever end the checkout: its money is authorized, so no deadline watches over it."""
+    known = reservation(Status.LAPSED)
+    decision = give_up(known, a.CONFIRMED)
+    assert decision.state is known
+    assert decision.events == (replace(a.CONFIRM_FAILED, code="RESERVATION_LAPSED", sku=None),)
+
+
+@pytest.mark.parametrize("met", list(Status))
+def test_what_is_done_or_over_is_not_given_up(met: Status) -> None:
+    known = reservation(met)
+    assert a.changes_nothing(give_up(known, a.ACCEPTED), known)
+    if met not in (Status.RESERVED, Status.LAPSED):
+        assert a.changes_nothing(give_up(known, a.CONFIRMED), known)
+    assert give_up(None, a.CONFIRMED) == Decision(None)
+
+
+def test_a_release_is_never_given_up_with_a_word() -> None:
+    assert set(giving_up()) == {a.ACCEPTED.TYPE, a.CONFIRMED.TYPE}
