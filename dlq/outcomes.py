@@ -21,8 +21,8 @@ _BATCH: Final = 5000
 class Watch:
     """Hears the ledger and the audit from the moment at which it is made. Use it in a `with`.
 
-    run: the identity of this run of the job, which its start has to name. outcomes: letter -> state, of the letters that
-    `job` sent. cancelled: who cancelled the job; taken_over: the job whose run started after this one.
+    run: the identity of this run of the job, which its start has to name. outcomes: letter -> state, of the letters
+    that `job` sent. cancelled: who cancelled the job; taken_over: the job whose run started after this one.
     """
 
     def __init__(self, settings: DlqSettings, job: str) -> None:

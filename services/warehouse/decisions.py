@@ -123,8 +123,7 @@ def on_checkout_confirmed(shelf: Shelf, event: CheckoutConfirmed, _at: datetime)
     if known is None:
         return Decision(None, early="no reservation was ever made for this checkout")
     if known.status is Status.LAPSED:
-        refused = _confirm_failed(known, Code.RESERVATION_LAPSED, None)
-        return replace(refused, note="confirmed after the reservation had lapsed")
+        return _confirmed_too_late(known)
     if known.status is not Status.RESERVED:
         return _nothing_to_do(known)
     held = next((sku for sku in sorted(known.units) if shelf.stock[sku].on_hold), None)
@@ -179,7 +178,7 @@ def give_up_committing(shelf: Shelf, event: Event, _at: datetime, code: str) -> 
     """What is reserved can't be committed, however often it is tried: the checkout has to fail."""
     known = shelf.reservation
     if known is not None and known.status is Status.LAPSED:
-        return _confirm_failed(known, Code.RESERVATION_LAPSED, None)
+        return _confirmed_too_late(known)
     if known is None or known.status is not Status.RESERVED:
         return _nothing_to_do(known)
     return _confirm_failed(replace(known, status=Status.CONFIRM_FAILED), code, None)
@@ -206,6 +205,11 @@ def _missing(stock: Mapping[str, Stock], units: Mapping[str, int]) -> tuple[Code
 
 def _confirm_failed(reservation: Reservation, code: str, sku: str | None) -> Outcome:
     return Decision(reservation, (WarehouseConfirmFailed(checkout_id=reservation.checkout_id, code=code, sku=sku),))
+
+
+def _confirmed_too_late(lapsed: Reservation) -> Outcome:
+    refused = _confirm_failed(lapsed, Code.RESERVATION_LAPSED, None)
+    return replace(refused, note="confirmed after the reservation had lapsed")
 
 
 def _released(reservation: Reservation, outcome: str) -> WarehouseReleased:

@@ -61,6 +61,14 @@ def desk(servers: TestServers) -> Iterator[Desk]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def still(servers: TestServers) -> Iterator[Desk]:
+    """A desk with one letter, for tests after which nothing may have changed."""
+    with desk_on(servers) as made:
+        made.put(made.letter())
+        yield made
+
+
 # JSON and locks
 
 
@@ -253,12 +261,12 @@ def test_the_replay_count_is_carried_over(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--set", "lines[0].sku=sku-1"], ["--set", "expires_at=null"]])
-def test_an_edit_that_changes_nothing_writes_nothing(desk: Desk, arguments: list[str]) -> None:
-    [old] = desk.put(desk.letter())
-    ran = desk.dlq("edit", old, "--yes", *arguments)
+def test_an_edit_that_changes_nothing_writes_nothing(still: Desk, arguments: list[str]) -> None:
+    [old] = still.letters()
+    ran = still.dlq("edit", old, "--yes", *arguments)
     assert (ran.code, ran.out) == (0, "nothing changed\n")
-    assert desk.silence()
-    assert len(desk.records("payment.dlq")) == 1
+    assert still.silence()
+    assert len(still.records("payment.dlq")) == 1
 
 
 @pytest.mark.parametrize(
@@ -276,13 +284,14 @@ def test_an_edit_that_changes_nothing_writes_nothing(desk: Desk, arguments: list
         ([], "there is no terminal for an editor"),
     ],
 )
-def test_what_must_not_or_cannot_be_changed_is_refused(desk: Desk, arguments: list[str], said: str) -> None:
-    [old] = desk.put(desk.letter())
-    ran = ended(desk.start("edit", old, "--yes", *arguments))
+def test_what_must_not_or_cannot_be_changed_is_refused(still: Desk, arguments: list[str], said: str) -> None:
+    [old] = still.letters()
+    ran = ended(still.start("edit", old, "--yes", *arguments))
     assert ran.code == 2
     assert said in ran.err
     assert len(ran.err.splitlines()) == 1
-    assert desk.silence()
+    assert still.silence()
+    assert len(still.records("payment.dlq")) == 1
 
 
 @pytest.mark.parametrize("state", [State.RESOLVED, State.REPLAYING, State.DISCARDED, State.SUPERSEDED])
@@ -294,12 +303,12 @@ def test_a_settled_letter_cannot_be_edited(desk: Desk, state: State) -> None:
     assert len(desk.records("payment.dlq")) == 1
 
 
-def test_without_a_yes_the_difference_is_shown_and_nothing_is_written(desk: Desk) -> None:
-    [old] = desk.put(desk.letter())
-    ran = ended(desk.start("edit", old, "--set", "lines[0].sku=sku-2"))
+def test_without_a_yes_the_difference_is_shown_and_nothing_is_written(still: Desk) -> None:
+    [old] = still.letters()
+    ran = ended(still.start("edit", old, "--set", "lines[0].sku=sku-2"))
     assert ran.code == 2
     assert '  lines[0].sku: "sku-1" -> "sku-2"' in ran.out.splitlines()
-    assert desk.silence()
+    assert still.silence()
 
 
 def test_a_letter_that_is_sent_while_it_is_edited_is_not_superseded(desk: Desk, tmp_path: Path) -> None:
@@ -384,7 +393,8 @@ def test_a_letter_of_an_older_schema_is_edited_into_the_newest(desk: Desk) -> No
     assert desk.dlq("show", old, "--json", "--no-saga").json["value"]["decoded"]["code"] == "OUT_OF_STOCK"
     assert desk.dlq("edit", old, "--yes", "--set", "code=OUT_OF_STOCK").out == "nothing changed\n"
     assert len(desk.records("payment.dlq")) == 1
-    new = desk.letters()[_edited(desk, old, "--set", "code=UNKNOWN_SKU")]
+    edited = _edited(desk, old, "--set", "code=UNKNOWN_SKU")
+    new = desk.letters()[edited]
     newest = desk.schema_ids[f"{desk.prefix}checkout.failed-value"]
     assert new.info["dlq-schema-id"] == str(newest)
     envelope = desk.codec.decode("checkout.failed", new.value)

@@ -27,6 +27,14 @@ def desk(servers: TestServers) -> Iterator[Desk]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def still(servers: TestServers) -> Iterator[Desk]:
+    """A desk with one letter, for tests after which nothing may have changed."""
+    with desk_on(servers) as made:
+        made.put(made.letter())
+        yield made
+
+
 def test_a_letter_comes_back_byte_for_byte_with_what_its_service_must_know(desk: Desk) -> None:
     header = ("x-odd", b"\xff\x00")
     made = desk.letter(value=b"\x00\x00", headers=[("traceparent", b"00-aa"), header, header, ("none", None)])
@@ -75,14 +83,13 @@ def test_a_dry_run_tells_the_plan_and_leaves_no_trace(desk: Desk) -> None:
     assert desk.silence()
 
 
-def test_without_a_yes_and_without_a_terminal_nothing_is_sent(desk: Desk) -> None:
-    desk.put(desk.letter())
-    ran = ended(desk.start("replay"))
+def test_without_a_yes_and_without_a_terminal_nothing_is_sent(still: Desk) -> None:
+    ran = ended(still.start("replay"))
     assert ran.code == 2
     assert ran.err.splitlines()[-1] == (
         "dlq replay: 1 letters are to be sent. Say --yes: there is no terminal to ask on. Nothing was done"
     )
-    assert desk.silence()
+    assert still.silence()
 
 
 def test_the_letters_of_one_checkout_come_back_in_the_order_in_which_they_failed(desk: Desk) -> None:
@@ -176,12 +183,12 @@ def test_filters_and_a_limit_choose_the_letters(desk: Desk) -> None:
         (["replay", "--state", "gone", "--yes"], "dlq replay: there is no state 'gone'"),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_exit_2(desk: Desk, arguments: list[str], line: str) -> None:
-    ran = desk.dlq(*arguments)
+def test_what_makes_no_sense_is_one_line_and_exit_2(still: Desk, arguments: list[str], line: str) -> None:
+    ran = still.dlq(*arguments)
     assert ran.code == 2
     assert ran.err.startswith(line), ran.err
     assert len(ran.err.splitlines()) == 1
-    assert desk.silence()
+    assert still.silence()
 
 
 def test_outcomes_are_waited_for_and_failures_are_an_exit_code(desk: Desk) -> None:

@@ -21,7 +21,7 @@ FORGED: Final[set[str]] = set()
 @pytest.fixture(scope="module")
 def failing(servers: TestServers, scratch: Path) -> Iterator[System]:
     """Few tries, quick ones, and a breaker that does not get in their way."""
-    settings = {
+    settings: dict[str, Any] = {
         "RETRY_ATTEMPTS": "4",
         "RETRY_COMPENSATION_ATTEMPTS": "4",
         "RETRY_BUG_ATTEMPTS": "3",

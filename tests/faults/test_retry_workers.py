@@ -20,7 +20,7 @@ STOPPED: Final = '"partition stopped: most of its messages fail"'
 @pytest.fixture(scope="module")
 def shared(servers: TestServers, scratch: Path) -> Iterator[System]:
     """Claims that hold for two seconds, calls that may take four, and a breaker that stays out of it."""
-    settings = {"RETRY_LEASE_S": "2", "PAYMENT_TIMEOUT_S": "4", "PAYMENT_BREAKER_FAILURES": "1000"}
+    settings: dict[str, Any] = {"RETRY_LEASE_S": "2", "PAYMENT_TIMEOUT_S": "4", "PAYMENT_BREAKER_FAILURES": "1000"}
     with System(servers, scratch, **settings) as system:
         yield system
 
@@ -28,7 +28,7 @@ def shared(servers: TestServers, scratch: Path) -> Iterator[System]:
 @pytest.fixture(scope="module")
 def flooded(servers: TestServers, scratch: Path) -> Iterator[System]:
     """One partition a topic, which stops after 20 failures and is looked at again every second."""
-    settings = {
+    settings: dict[str, Any] = {
         "FLOOD_AT_LEAST": "20",
         "FLOOD_WINDOW": "40",
         "FLOOD_PROBE_S": "1",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -20,7 +20,7 @@ OTHERS: Final = 10_000
 @pytest.fixture(scope="module")
 def ordered(servers: TestServers, scratch: Path) -> Iterator[System]:
     """Only the checkout service; a message that fails is tried again every second, for long."""
-    settings = {"RETRY_FIRST_S": "1", "RETRY_STEP_S": "0", "RETRY_BUG_ATTEMPTS": "100000"}
+    settings: dict[str, Any] = {"RETRY_FIRST_S": "1", "RETRY_STEP_S": "0", "RETRY_BUG_ATTEMPTS": "100000"}
     with System(servers, scratch, services=("checkout",), **settings) as system:
         yield system
 

@@ -28,7 +28,7 @@ SLOW_PER_S: Final = 400
 @pytest.fixture(scope="module")
 def full(servers: TestServers, scratch: Path) -> Iterator[System]:
     """Every first failure of the checkout service is a letter, and many of them are no flood."""
-    settings = {"RETRY_BUG_ATTEMPTS": "1", "FLOOD_AT_LEAST": "0"}
+    settings: dict[str, Any] = {"RETRY_BUG_ATTEMPTS": "1", "FLOOD_AT_LEAST": "0"}
     with System(servers, scratch, partitions=6, **settings) as system:
         yield system
 

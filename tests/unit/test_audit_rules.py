@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from compose.audit.facts import (
+    UNDER_WAY,
     Breach,
     CheckoutRow,
     Facts,
@@ -23,19 +24,30 @@ from compose.audit.rules import INVARIANTS, STUCK_S, breaches
 from schemas.choreography import SERVICES
 
 TOTAL: Final = 2500
-PAID, UNDONE, REFUSED = "paid", "undone", "refused"
+PAID, UNDONE, GIVEN_UP, REFUSED = "paid", "undone", "given-up", "refused"
 
 # what each service went through, and what it said
 TRAILS: Final = {
     PAID: {
         "checkout": ["accepted", "authorized", "capture_pending", "captured"],
-        "payment": ["expected", "authorizing", "authorized", "capturing", "captured"],
+        "payment": ["expected", "authorizing", "authorized", "capture_pending", "captured"],
         "warehouse": ["reserved", "committed"],
     },
     UNDONE: {
         "checkout": ["accepted", "authorized", "capture_pending", "capture_failed", "failed", "compensated"],
-        "payment": ["expected", "authorizing", "authorized", "capturing", "capture_failed", "voiding", "voided"],
+        "payment": [
+            *("expected", "authorizing", "authorized", "capture_pending", "capture_failed"),
+            *("capture_pending", "capture_refused", "voiding", "voided"),
+        ],
         "warehouse": ["reserved", "committed", "released"],
+    },
+    GIVEN_UP: {
+        "checkout": ["accepted", "failed", "compensated"],
+        "payment": [
+            *("expected", "authorization_delayed", "authorizing", "authorization_unknown"),
+            *("authorizing", "authorization_abandoned", "voiding", "voided"),
+        ],
+        "warehouse": ["reserved", "released"],
     },
     REFUSED: {"checkout": ["failed"]},
 }
@@ -46,33 +58,44 @@ SAID: Final = {
     ],
     UNDONE: [
         *("checkout.requested", "checkout.accepted", "warehouse.reserved", "payment.authorized"),
-        *("checkout.confirmed", "warehouse.confirmed", "payment.capture_failed", "checkout.failed"),
-        *("warehouse.released", "payment.voided"),
+        *("checkout.confirmed", "warehouse.confirmed", "payment.delayed", "payment.capture_failed"),
+        *("checkout.failed", "warehouse.released", "payment.voided"),
+    ],
+    GIVEN_UP: [
+        *("checkout.requested", "checkout.accepted", "warehouse.reserved", "payment.delayed", "payment.delayed"),
+        *("payment.declined", "checkout.failed", "warehouse.released", "payment.voided"),
     ],
     REFUSED: ["checkout.requested", "checkout.failed"],
 }
 
 
 def clean() -> Facts:
-    """One checkout that was captured, one that was compensated, one that was never accepted."""
+    """One checkout that was captured, one that was compensated, one whose payment was given up, one never accepted."""
     facts = Facts(
         checkouts={
             PAID: CheckoutRow("captured", True, TOTAL, "EUR", None, 1.0),
             UNDONE: CheckoutRow("compensated", True, TOTAL, "EUR", "CAPTURE_REFUSED", 1.0),
+            GIVEN_UP: CheckoutRow("compensated", True, TOTAL, "EUR", "PAYMENT_TIMED_OUT", 1.0),
             REFUSED: CheckoutRow("failed", False, 1, "EUR", "TOTAL_MISMATCH", 1e9),
         },
-        payments={PAID: PaymentRow("captured", "p-1", TOTAL), UNDONE: PaymentRow("voided", "p-2", TOTAL)},
+        payments={
+            PAID: PaymentRow("captured", "p-1", TOTAL),
+            UNDONE: PaymentRow("voided", "p-2", TOTAL),
+            GIVEN_UP: PaymentRow("voided", "p-4", TOTAL),
+        },
         reservations={
             PAID: ReservationRow("committed", {"cup": 2, "pot": 1}),
             UNDONE: ReservationRow("released", {"cup": 3}),
+            GIVEN_UP: ReservationRow("released", {"cup": 1}),
         },
         stock={"cup": StockRow(10, 8, 0, 2), "pot": StockRow(5, 4, 0, 1), "lid": StockRow(0, 0, 0, 0)},
         ledger={
             PAID: [entry("authorized", "p-1"), entry("captured", "p-1")],
             UNDONE: [entry("authorized", "p-2"), entry("capture_refused", "p-2", 0), entry("voided", "p-2")],
+            GIVEN_UP: [entry("authorized", "p-4"), entry("voided", "p-4")],
         },
         trails={service: {} for service in SERVICES},
-        published={key: {event: {uuid4()} for event in said} for key, said in SAID.items()},
+        published={key: {event: ids(count) for event, count in Counter(said).items()} for key, said in SAID.items()},
         heard={service: [] for service in SERVICES},
         inbox={service: set() for service in SERVICES},
         outbox=dict.fromkeys(SERVICES, 0),
@@ -89,6 +112,10 @@ def clean() -> Facts:
         facts.letters[service] = {letter}
         facts.inbox[service] = {handled, letter}
     return facts
+
+
+def ids(count: int) -> set[UUID]:
+    return {uuid4() for _ in range(count)}
 
 
 def entry(kind: str, payment_id: str, amount: int = TOTAL, currency: str = "EUR") -> LedgerEntry:
@@ -122,14 +149,35 @@ def no_step(service: str, key: str, state: str) -> Break:
     return broken
 
 
-def same_step(service: str, key: str) -> Break:
-    """The last event of a trail had its effect twice."""
+def same_step(service: str, key: str, state: str, event: str | None) -> Break:
+    """One event had its effect twice, and said so twice."""
 
     def broken(facts: Facts) -> None:
-        last = facts.trails[service][key][-1]
-        facts.trails[service][key].append(last._replace(from_state=last.to_state))
+        [twice] = [row for row in facts.trails[service][key] if row.to_state == state]
+        facts.trails[service][key].append(twice)
+        if event is not None:
+            said(key, event)(facts)
 
     return broken
+
+
+def tries(key: str, *states: str) -> Break:
+    """One message is tried as often as its payment passes these states, and says each time that it waits."""
+
+    def tried(facts: Facts) -> None:
+        cause, before = uuid4(), facts.trails["payment"][key][-1].to_state
+        for state in states:
+            facts.trails["payment"][key].append(TrailRow(before, state, cause))
+            before = state
+            if state in ("authorization_delayed", "authorization_unknown", "capture_failed"):
+                said(key, "payment.delayed")(facts)
+
+    return tried
+
+
+def no_letter(service: str) -> Break:
+    """A message that was given up, and whose letter is not there."""
+    return lambda facts: facts.given_up.setdefault(service, set()).add(UUID(int=7))
 
 
 def said(key: str, event: str) -> Break:
@@ -215,6 +263,7 @@ BREAKS: Final[dict[str, tuple[Break, set[tuple[int, str]]]]] = {
     ),
     "accepted and stuck": (row("stuck", "accepted", age_s=STUCK_S + 1), {(1, "stuck")}),
     "authorized and stuck": (row("stuck", "authorized", age_s=STUCK_S + 1), {(1, "stuck")}),
+    "without an answer to its capture and stuck": (row("stuck", "capture_failed", age_s=STUCK_S + 1), {(1, "stuck")}),
     "waiting for its capture and stuck": (row("stuck", "capture_pending", age_s=STUCK_S + 1), {(1, "stuck")}),
     "failed and never compensated": (row(UNDONE, "failed", age_s=STUCK_S + 1), {(1, UNDONE)}),
     "ended without a trace": (
@@ -314,8 +363,12 @@ BREAKS: Final[dict[str, tuple[Break, set[tuple[int, str]]]]] = {
     # 6: never gone
     **{f"a message that {s} never handled": (unheard(s), {(6, f"{s} checkout.accepted/2/7")}) for s in SERVICES},
     **{f"a letter that {s} never settled": (unhandled_letter(s), {(6, f"{s}.dlq")}) for s in SERVICES},
+    **{f"a message that {s} gave up, without a letter": (no_letter(s), {(6, f"{s}.dlq")}) for s in SERVICES},
     # 7: one effect
-    **{f"an effect twice at {s}": (same_step(s, PAID), {(7, PAID)}) for s in SERVICES},
+    "an effect twice at checkout": (same_step("checkout", PAID, "capture_pending", None), {(7, PAID)}),
+    "an effect twice at payment": (same_step("payment", PAID, "captured", "payment.captured"), {(7, PAID)}),
+    "an effect twice at the warehouse": (same_step("warehouse", PAID, "committed", "warehouse.confirmed"), {(7, PAID)}),
+    "a failed checkout undone twice": (same_step("payment", UNDONE, "voided", "payment.voided"), {(7, UNDONE)}),
     # together
     "two at once": (both(unpublished, stock("pot", 5, 3, 1, 1)), {(4, "pot"), (5, "payment")}),
 }
@@ -373,8 +426,12 @@ ALLOWED: Final[dict[str, Break]] = {
     ),
     "declined at the provider": ledger(REFUSED, entry("declined", "p-3", 0)),
     "a wish to cancel that waits for its checkout": row("early", "cancelled_first", accepted=False, age_s=1e9),
+    "a capture that is tried again and again": tries(PAID, *["capture_pending", "capture_failed"] * 5),
+    "an authorization that is tried again and again": tries(
+        GIVEN_UP, *["authorization_delayed", "authorizing", "authorization_unknown"] * 5
+    ),
     "a note in the trail": step("checkout", PAID, "captured", "captured"),
-    **{f"{status} and young": row("young", status) for status in ("accepted", "authorized", "capture_pending")},
+    **{f"{status} and young": row("young", status) for status in UNDER_WAY},
     "failed and not compensated yet": row("young", "failed"),
     "money of a checkout that still moves": both(
         row("young", "authorized"), ledger("young", entry("authorized", "p-9"))
@@ -404,6 +461,7 @@ def test_every_invariant_has_a_number_a_name_and_a_case() -> None:
         ("accepted", True, True),
         ("authorized", True, True),
         ("capture_pending", True, True),
+        ("capture_failed", True, True),
         ("captured", True, False),
         ("failed", True, True),
         ("failed", False, False),

@@ -225,8 +225,8 @@ ABSENT_MINDED: Final = {
     ),
     "the warehouse gives up what lapsed without a word": (
         "warehouse.decisions",
-        "    if known is not None and known.status is Status.LAPSED:\n        return _confirm_failed(",
-        "    if False:\n        return _confirm_failed(",
+        "    if known is not None and known.status is Status.LAPSED:\n",
+        "    if False:\n",
     ),
     "the warehouse commits what lapsed": (
         "warehouse.decisions", "if known.status is not Status.RESERVED:", "if False:"

@@ -1,25 +1,39 @@
-"""What the shell counts and keeps in memory: lanes, progress, headers, dead letters, traces."""
+"""What the shell counts and keeps in memory: lanes, progress, headers, dead letters, faults, replays, traces."""
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from json import loads
 from typing import Final
 from uuid import UUID, uuid4
 
 import pytest
+from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dlq.letter import Disposition, Letter, record
+from dlq.faults import fault_of, fingerprint, refusal
+from dlq.letter import NO_REPLAY, STACK_BYTES, Disposition, Fault, Letter, Origin, Replay, headers_of, record
+from dlq.letters import DeadLetter, letter_from
+from dlq.policy import FaultClass
+from dlq.retry import retry_record
 from outbox.add import SHARDS, Record, dump_headers, load_headers, shard_of
+from schemas.codec import Codec, UndecodableError
+from schemas.decision import UnsafeError
 from schemas.envelope import Envelope, Header, event_headers, rfc3339, trace_headers
-from services.shell.delivery import Delivery, Origin, from_timer
+from services.payment import steps
+from services.payment.provider.protocol import Voided
+from services.payment.state import Payment
+from services.payment.state import Status as PaymentStatus
+from services.shell.delivery import Delivery, from_timer, from_waiting, read, read_replay
 from services.shell.draft import Draft, unseen
 from services.shell.lanes import Lanes
 from services.shell.progress import Partition, Progress
+from services.shell.queue import Queue
+from services.shell.scribe import Scribe
+from services.shell.waiting import COLUMNS, Status, Waiting, values_of
 from services.warehouse.decisions import ReservationExpired
 
 from . import making as a
@@ -29,8 +43,21 @@ KEEP_MODEL_SMALL: Final = 40
 
 
 def delivery(key: str, partition: int = 0, offset: int = 0, event_id: UUID | None = None) -> Delivery:
-    origin = Origin("checkout.failed", partition, offset, a.AT, key.encode(), b"")
-    return Delivery(key, a.FAILED, event_id or uuid4(), a.AT, [], origin)
+    identity = event_id or uuid4()
+    origin = origin_of(key, partition, offset)
+    return Delivery(key, a.FAILED, identity, a.AT, origin, (origin.topic, partition, offset), letter_id=str(identity))
+
+
+def origin_of(key: str, partition: int = 0, offset: int = 0) -> Origin:
+    return Origin(
+        topic="checkout.failed",
+        partition=partition,
+        offset=offset,
+        timestamp=a.AT,
+        key=key.encode(),
+        value=b"",
+        headers=[],
+    )
 
 
 class LanesModel(RuleBasedStateMachine):
@@ -242,34 +269,57 @@ def test_the_kafka_key_is_the_ordering_key_unless_said_otherwise(
 
 
 LETTER: Final = Letter(
+    id=str(UUID(int=8)),
     event_id=UUID(int=7),
     lane="c-1",
     service="payment",
     group="payment",
-    disposition=Disposition.FATAL,
-    error_class="UndecidedError",
-    message="void was answered with 🧾",
-    topic="checkout.failed",
-    partition=3,
-    offset=2**40,
-    timestamp=a.AT,
+    handler="services.payment.decisions.on_checkout_failed",
+    handler_version="0.1.0",
+    disposition=Disposition.RETRIES_EXHAUSTED,
+    fault=Fault("ProviderTimeout", "void was answered with 🧾", "Traceback 🧾", "0123456789ab"),
+    attempts=20,
+    timeouts=3,
+    first_failed_at=a.AT,
     failed_at=a.LATER,
-    key=b"\xff\0",
-    value=b"\0\xff",
-    headers=[("ce_id", b"1"), ("same", b"1"), ("same", b"2"), ("none", None), ("binary", b"\xff")],
+    origin=Origin(
+        topic="checkout.failed",
+        partition=3,
+        offset=2**40,
+        timestamp=a.AT,
+        key=b"\xff\0",
+        value=b"\0\xff",
+        headers=[("ce_id", b"1"), ("same", b"1"), ("same", b"2"), ("none", None), ("binary", b"\xff\xfe"), ("", b"")],
+    ),
+    operation="void",
+    replay=Replay("job-9", 2, "a3"),
 )
 DLQ_HEADERS: Final = {
-    "dlq-id": str(UUID(int=7)),
+    "dlq-id": str(UUID(int=8)),
+    "dlq-event-id": str(UUID(int=7)),
     "dlq-service": "payment",
     "dlq-consumer-group": "payment",
-    "dlq-disposition": "fatal",
-    "dlq-error-class": "UndecidedError",
+    "dlq-handler": "services.payment.decisions.on_checkout_failed",
+    "dlq-handler-version": "0.1.0",
+    "dlq-disposition": "retries_exhausted",
+    "dlq-error-class": "ProviderTimeout",
     "dlq-error-message": "void was answered with 🧾",
+    "dlq-error-stack": "Traceback 🧾",
+    "dlq-fingerprint": "0123456789ab",
+    "dlq-attempts": "20",
+    "dlq-timeouts": "3",
+    "dlq-first-failed-at": "2026-03-01T12:00:00.000000Z",
     "dlq-failed-at": "2026-03-01T12:10:00.000000Z",
+    "dlq-operation": "void",
+    "dlq-compensation": "none",
+    "dlq-schema-id": "",
     "dlq-original-topic": "checkout.failed",
     "dlq-original-partition": "3",
     "dlq-original-offset": str(2**40),
     "dlq-original-timestamp": "2026-03-01T12:00:00.000000Z",
+    "dlq-replay-count": "2",
+    "dlq-replay-id": "job-9",
+    "dlq-edit-of": "a3",
     "x-original-topic": "checkout.failed",
     "kafka_dlt-original-topic": "checkout.failed",
 }
@@ -279,8 +329,27 @@ def ours(headers: Sequence[Header]) -> list[Header]:
     return [(name, value) for name, value in headers if name in DLQ_HEADERS]
 
 
+def changed(**origin: bytes | None) -> Letter:
+    """The letter of another message."""
+    return replace(LETTER, origin=replace(LETTER.origin, **origin))  # type: ignore[arg-type]
+
+
 def test_a_dead_letter_says_why_in_headers_that_are_all_there_once_and_text() -> None:
     assert ours(record(LETTER).headers) == [(name, value.encode()) for name, value in DLQ_HEADERS.items()]
+
+
+def test_a_letter_that_nothing_is_known_of_has_every_header_too() -> None:
+    bare = replace(LETTER, fault=Fault("", ""), operation="", replay=NO_REPLAY, attempts=0, timeouts=0)
+    assert list(headers_of(bare)) == list(DLQ_HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "schema_id"),
+    [(b"\0\0\0\1\0body", "256"), (b"\0\0\0\0", ""), (b"\1\0\0\0\1", ""), (b"", ""), (None, "")],
+    ids=["ours", "too short", "another format", "empty", "a tombstone"],
+)
+def test_a_letter_names_the_schema_that_its_value_was_written_with(value: bytes | None, schema_id: str) -> None:
+    assert headers_of(changed(value=value))["dlq-schema-id"] == schema_id
 
 
 def test_a_dead_letter_is_the_original_byte_for_byte() -> None:
@@ -291,33 +360,237 @@ def test_a_dead_letter_is_the_original_byte_for_byte() -> None:
         b"\xff\0",
         b"\0\xff",
     )
-    assert [header for header in written.headers if header[0] not in DLQ_HEADERS] == LETTER.headers
+    assert [header for header in written.headers if header[0] not in DLQ_HEADERS] == LETTER.origin.headers
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [(None, None), (None, b""), (b"c-1", None)], ids=["nothing", "no key", "a tombstone"]
 )
 def test_a_dead_letter_of_nothing_is_nothing(key: bytes | None, value: bytes | None) -> None:
-    written = record(replace(LETTER, key=key, value=value))
+    written = record(changed(key=key, value=value))
     assert (written.kafka_key, written.payload) == (key, value)
-
-
-def test_what_dies_fifty_times_does_not_pile_up() -> None:
-    letter = LETTER
-    for death in range(50):
-        written = record(replace(letter, message=f"death {death}"))
-        letter = replace(letter, headers=list(written.headers), topic="payment.retry")
-    assert len(letter.headers) == len(LETTER.headers) + len(DLQ_HEADERS)
-    assert dict(letter.headers)["dlq-error-message"] == b"death 49"
 
 
 @pytest.mark.parametrize(
     "message", ["x" * 10_000, "\ud800", "\0", "🧾" * 3000], ids=["long", "surrogate", "NUL", "wide"]
 )
 def test_whatever_an_error_says_fits_in_a_header(message: str) -> None:
-    said = dict(record(replace(LETTER, message=message)).headers)["dlq-error-message"]
+    headers = dict(record(replace(LETTER, fault=Fault("E", message, message))).headers)
+    said, stack = headers["dlq-error-message"], headers["dlq-error-stack"]
     assert said is not None
+    assert stack is not None
     assert len(said.decode()) <= 2000
+    assert len(stack) <= STACK_BYTES
+    assert stack.decode() in message or message == "\ud800"
+
+
+# --- there and back again ---------------------------------------------------------------------------------------------
+
+SCRIBE: Final = Scribe(Codec("http://127.0.0.1:9"), "payment", "payment", "test.")
+"""Nobody listens there: what these messages hold is decoded nowhere."""
+
+
+def lies(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[Header], offset: int) -> Message:
+    """A message as the client hands it out."""
+    timestamp = (1, int(a.LATER.timestamp() * 1000))
+    return Message(
+        topic=topic, partition=1, offset=offset, key=key, value=value, headers=list(headers), timestamp=timestamp
+    )
+
+
+def put(letter: Record, offset: int) -> DeadLetter:
+    """Through the outbox, whose headers are JSON, to the dead-letter topic."""
+    headers = load_headers(loads(dump_headers(letter.headers)))
+    return letter_from(lies(letter.topic, letter.kafka_key, letter.payload, headers, offset), "test.")
+
+
+def dies_again(letter: DeadLetter, job: str, offset: int) -> Record:
+    """Replayed by a job, taken by the service, failed once more."""
+    sent = retry_record(letter, job)
+    delivery = read_replay(
+        lies(f"test.{sent.topic}", sent.key, sent.value, sent.headers, offset), SCRIBE.codec, "test."
+    )
+    row = replace(Queue([], UUID(int=0)).row_of(delivery), fault=Fault("Bug", f"death {job}"), last_failed_at=a.LATER)
+    return SCRIBE.letter(row, Disposition.UNDECODABLE, "handler", a.LATER)
+
+
+ORIGINS: Final = {
+    "bytes that are no text": LETTER.origin,
+    "nothing at all": replace(LETTER.origin, key=None, value=None, headers=[]),
+    "empty": replace(LETTER.origin, key=b"", value=b"", headers=[("", None)]),
+    "headers that look like ours": replace(LETTER.origin, headers=[("DLQ-ID", b"x"), ("x-original-topics", b"y")]),
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS.values(), ids=ORIGINS)
+def test_what_is_replayed_and_dies_fifty_times_stays_what_it_was(origin: Origin) -> None:
+    written = record(replace(LETTER, origin=replace(origin, topic="test.checkout.failed")), "test.")
+    for hop in range(1, 51):
+        letter = put(written, offset=hop)
+        assert (letter.id, letter.key, letter.value) == (LETTER.id, origin.key, origin.value)
+        assert [header for header in letter.headers if header[0] not in DLQ_HEADERS] == origin.headers
+        assert [name for name, _ in letter.headers] == [*(name for name, _ in origin.headers), *DLQ_HEADERS]
+        info = letter.info
+        assert (info["dlq-original-topic"], info["dlq-original-offset"]) == ("test.checkout.failed", str(2**40))
+        assert (info["dlq-event-id"], info["dlq-edit-of"]) == (str(UUID(int=7)), "a3")
+        assert info["dlq-first-failed-at"] == DLQ_HEADERS["dlq-first-failed-at"]
+        assert letter.replay_count == hop + 1
+        written = dies_again(letter, f"job-{hop}", offset=1000 + hop)
+    assert dict(written.headers)["dlq-error-message"] == b"death job-50"
+
+
+def test_each_replay_is_a_message_of_its_own_for_the_inbox() -> None:
+    letter = put(record(LETTER), offset=1)
+
+    def replayed(job: str) -> Delivery:
+        sent = retry_record(letter, job)
+        return read_replay(lies("test.payment.retry", sent.key, sent.value, sent.headers, 5), SCRIBE.codec, "test.")
+
+    first, again, second = replayed("job-1"), replayed("job-1"), replayed("job-2")
+    assert first.seen == again.seen != second.seen
+    assert first.seen.event_id != LETTER.event_id
+    assert (first.event_id, first.letter_id) == (LETTER.event_id, LETTER.id)
+    assert (first.place, first.first_failed_at) == (("test.payment.retry", 1, 5), a.AT)
+    assert first.replay == Replay("job-1", 3, "a3")
+
+
+@pytest.mark.parametrize(
+    "gone", ["dlq-id", "dlq-replay-id", "dlq-replay-count", "dlq-original-offset", "dlq-first-failed-at"]
+)
+def test_a_message_of_a_retry_topic_that_is_no_replay_is_unreadable_and_says_what_is_missing(gone: str) -> None:
+    sent = retry_record(put(record(LETTER), offset=1), "job-1")
+    headers = [header for header in sent.headers if header[0] != gone]
+    delivery = read_replay(lies("test.payment.retry", sent.key, sent.value, headers, 5), SCRIBE.codec, "test.")
+    assert isinstance(delivery.defect, UndecodableError)
+    assert gone in str(delivery.defect)
+    assert delivery.replay == NO_REPLAY
+
+
+def test_what_can_not_be_read_has_an_identity_and_a_lane_of_its_own() -> None:
+    def unreadable(offset: int) -> Delivery:
+        return read(lies("test.checkout.failed", b"c-1", b"\xff", [], offset), SCRIBE.codec, "test.")
+
+    one, again, other = unreadable(1), unreadable(1), unreadable(2)
+    assert one.seen == again.seen != other.seen
+    assert one.key == one.letter_id == str(one.event_id) != other.key
+    assert (one.event, one.event_type) == (None, "test.checkout.failed")
+
+
+def test_what_waits_comes_back_as_it_was_under_its_lane() -> None:
+    row = Waiting(
+        letter_id=LETTER.id,
+        event_id=LETTER.event_id,
+        lane="c-1",
+        event_type="checkout.failed",
+        origin=LETTER.origin,
+        replay=LETTER.replay,
+        attempts=4,
+    )
+    delivery = from_waiting(row, SCRIBE.codec, "test.")
+    assert (delivery.key, delivery.letter_id, delivery.event_id) == ("c-1", LETTER.id, LETTER.event_id)
+    assert (delivery.origin, delivery.replay, delivery.waiting) == (LETTER.origin, LETTER.replay, row)
+    assert delivery.place is None, "there is no offset to commit"
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_the_bytes_of_what_is_dead_are_not_kept_twice(status: Status) -> None:
+    row = Waiting(
+        letter_id=LETTER.id,
+        event_id=LETTER.event_id,
+        lane="c-1",
+        event_type="checkout.failed",
+        origin=LETTER.origin,
+        status=status,
+    )
+    kept = dict(zip(COLUMNS, values_of(row), strict=True))
+    assert (kept["value"] is None) is (status in (Status.DEAD, Status.RESOLVED))
+    assert (kept["headers"] == "[]") is (status in (Status.DEAD, Status.RESOLVED))
+    assert kept["key"] == LETTER.origin.key
+
+
+# --- what went wrong --------------------------------------------------------------------------------------------------
+
+
+def caught(breaks: Callable[[], object]) -> Exception:
+    with pytest.raises((UnsafeError, ValueError)) as found:
+        breaks()
+    return found.value
+
+
+def unsafe(checkout_id: str, undo: Callable[[Payment], object]) -> Exception:
+    """A step of payment that was told nonsense."""
+    return caught(lambda: undo(Payment(checkout_id=checkout_id, status=PaymentStatus.CAPTURED, payment_id="p")))
+
+
+def refund(known: Payment) -> object:
+    return steps.refund(known, Voided())
+
+
+def capture(known: Payment) -> object:
+    return steps.capture(known, Voided())
+
+
+def print_of(error: Exception, event_type: str = "checkout.failed", handler: str = "on_checkout_failed") -> str:
+    return fault_of(error, event_type, handler).fingerprint
+
+
+def test_faults_of_the_same_cause_have_the_same_fingerprint() -> None:
+    one, other = unsafe("c-1", refund), unsafe("c-2", refund)
+    assert isinstance(one, UnsafeError)
+    assert print_of(one) == print_of(other)
+    assert print_of(one, handler="another") == print_of(one), "the frame tells, where there is one of ours"
+    assert re.fullmatch("[0-9a-f]{12}", print_of(one))
+
+
+def test_faults_of_other_causes_have_other_fingerprints() -> None:
+    foreign = caught(lambda: int("x"))
+    prints = [
+        print_of(unsafe("c-1", refund)),
+        print_of(unsafe("c-1", capture)),
+        print_of(unsafe("c-1", refund), "warehouse.confirmed"),
+        print_of(foreign),
+        print_of(foreign, handler="on_warehouse_confirmed"),
+        print_of(caught(lambda: loads("{"))),
+        refusal("Refused", "why", "checkout.failed", "on_checkout_failed").fingerprint,
+        refusal("TooEarly", "why", "checkout.failed", "on_checkout_failed").fingerprint,
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_fingerprint_does_not_depend_on_the_words_or_the_line() -> None:
+    assert refusal("Refused", "one", "e", "h").fingerprint == refusal("Refused", "other", "e", "h").fingerprint
+    assert fingerprint("ValueError", "services.payment.steps.refund", "checkout.failed") == "3f7b799265df"
+
+
+def test_a_stack_names_the_frames_and_none_of_their_values() -> None:
+    def breaks() -> None:
+        card = "4242" * 4
+        raise ValueError(f"{len(card)} digits")
+
+    stack = fault_of(caught(breaks), "e", "h").stack
+    assert "in breaks" in stack
+    assert "16 digits" in stack
+    assert "4242424242424242" not in stack
+
+
+def test_a_stack_is_never_longer_than_eight_kibibytes_and_ends_where_it_broke() -> None:
+    def breaks(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("🧾" * 100)
+        (breaks, breaks_too)[depth % 2](depth - 1)  # Python folds a line that calls itself
+
+    def breaks_too(depth: int) -> None:
+        breaks(depth)
+
+    stack = fault_of(caught(lambda: breaks(120)), "e", "h").stack
+    assert STACK_BYTES - 4 < len(stack.encode()) <= STACK_BYTES
+    assert stack.rstrip().endswith("🧾")
+    long = fault_of(ValueError("🧾" * 10_000), "e", "h").stack
+    assert len(long.encode()) <= STACK_BYTES
+
+
+def test_every_class_of_fault_has_a_word_of_its_own() -> None:
+    assert len({kind.value for kind in FaultClass}) == len(FaultClass)
 
 
 GOOD: Final = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -374,6 +647,12 @@ def test_what_was_handled_or_stands_twice_in_a_batch_is_a_duplicate() -> None:
     assert unseen([], {one.event_id}) == ([], [])
 
 
+def test_what_comes_from_the_retry_table_is_no_duplicate_although_the_inbox_knows_it() -> None:
+    one = delivery("c-1")
+    one.waiting = Queue([], UUID(int=0)).row_of(one)
+    assert unseen([one], {one.event_id}) == ([one], [])
+
+
 def test_only_what_came_from_kafka_goes_into_the_inbox() -> None:
     heard, told = delivery("c-1"), from_timer(ReservationExpired(checkout_id="c-1"), a.AT)
     assert Draft(done=[told, heard]).inbox_ids() == [heard]
@@ -392,4 +671,4 @@ def test_a_key_given_away_and_back_still_waits_for_its_call() -> None:
 
 
 def test_an_empty_key_is_kept() -> None:
-    assert record(replace(LETTER, key=b"")).kafka_key == b""
+    assert record(changed(key=b"")).kafka_key == b""

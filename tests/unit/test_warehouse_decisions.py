@@ -252,6 +252,7 @@ def test_a_commitment_of_what_lapsed_that_can_not_be_made_is_announced_too() -> 
     decision = give_up(known, a.CONFIRMED)
     assert decision.state is known
     assert decision.events == (replace(a.CONFIRM_FAILED, code="RESERVATION_LAPSED", sku=None),)
+    assert decision.note == decide(known, a.CONFIRMED).note == "confirmed after the reservation had lapsed"
 
 
 @pytest.mark.parametrize("met", list(Status))
