@@ -8,7 +8,7 @@ import pytest
 
 from schemas.decision import Decision
 from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
-from schemas.failures import Code, customer_message
+from schemas.failures import Code, customer_message, entry_of
 from services.checkout.decisions import fingerprint, giving_up, handlers
 from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Status
 
@@ -224,7 +224,12 @@ def test_an_open_checkout_fails_with_the_reason_and_the_customers_sentence(
     decision = decide(checkout(met), event, a.LATER)
     failed = failed_of(decision)
     assert (failed.code, failed.detail, failed.accepted) == (code, detail, True)
-    assert failed.message == customer_message(code)
+    entry = entry_of(code)
+    assert (failed.message, failed.error_class, failed.retryable) == (
+        entry.customer,
+        entry.error_class,
+        entry.retryable,
+    )
     assert (a.status(decision), decision.state.code, decision.via) == ("failed", code, via)
 
 

@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from datetime import datetime, timedelta
 from importlib import resources
+from io import BytesIO
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+import fastavro
 import pytest
 
 from schemas.choreography import (
@@ -230,6 +232,50 @@ def test_lines_come_back_as_their_own_class() -> None:
     assert all(isinstance(line, Line) for line in getattr(accepted, "lines", ()))
 
 
+def read_by(old: str, event: Event, new: str, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A record as one version writes it and another one reads it."""
+    record = to_record(event) | {"event_id": UUID(int=1), "occurred_at": a.AT}
+    record = {name: value for name, value in record.items() if name not in without}
+    written = BytesIO()
+    fastavro.schemaless_writer(written, fastavro.parse_schema(json.loads(old)), record)
+    written.seek(0)
+    writer, reader = (fastavro.parse_schema(json.loads(version)) for version in (old, new))
+    read: Any = fastavro.schemaless_reader(written, writer, reader)
+    return dict(read)
+
+
+def told_by(old: str, event: Event, new: str, *, without: tuple[str, ...] = ()) -> Event:
+    """The same as an event."""
+    return from_record(event.TYPE, read_by(old, event, new, without=without))
+
+
+NEW_IN_2: Final = ("error_class", "retryable")
+IN_VERSION_2: Final = replace(a.FAILED, error_class="customer_must_act", retryable=True)
+
+
+def test_a_failure_says_who_can_do_something_about_it_since_its_second_version() -> None:
+    first, second = published("checkout.failed")
+    assert [f["name"] for f in json.loads(second)["fields"]] == [
+        *(f["name"] for f in json.loads(first)["fields"]),
+        *NEW_IN_2,
+    ]
+    assert told_by(second, IN_VERSION_2, second) == IN_VERSION_2
+
+
+def test_a_failure_of_the_first_version_is_read_by_the_second_and_the_other_way_round() -> None:
+    first, second = published("checkout.failed")
+    assert told_by(first, IN_VERSION_2, second, without=NEW_IN_2) == a.FAILED
+    assert (a.FAILED.error_class, a.FAILED.retryable) == ("", False)
+    old_listener = read_by(second, IN_VERSION_2, first)
+    assert {**old_listener, "error_class": "", "retryable": False} == read_by(second, a.FAILED, second)
+
+
+def test_a_delay_is_published_as_it_is_said() -> None:
+    (only,) = published("payment.delayed")
+    for delayed in (a.DELAYED, a.CAPTURE_DELAYED):
+        assert told_by(only, delayed, only) == delayed
+
+
 # the map
 
 
@@ -296,6 +342,39 @@ def test_an_answer_that_is_not_in_the_map_is_refused(name: str) -> None:
             else:
                 with pytest.raises(ValueError, match=re.escape(f"{name} answers {heard} with ['{said.TYPE}']")):
                     ours.check_answer(heard, [said])
+
+
+GIVEN_UP: Final[dict[tuple[str, str], Event]] = {
+    ("checkout", "checkout.requested"): a.FAILED,
+    ("checkout", "payment.authorized"): a.FAILED,
+    ("payment", "checkout.accepted"): a.DECLINED,
+    ("payment", "warehouse.reserved"): a.DECLINED,
+    ("payment", "warehouse.confirmed"): a.CAPTURE_FAILED,
+    ("warehouse", "checkout.accepted"): a.REJECTED,
+    ("warehouse", "checkout.confirmed"): a.CONFIRM_FAILED,
+}
+"""What is said when an event can't be handled, however often it is tried."""
+
+
+@pytest.mark.parametrize(("where", "said"), GIVEN_UP.items(), ids=lambda value: getattr(value, "TYPE", value))
+def test_the_map_knows_what_is_said_when_an_event_is_given_up(where: tuple[str, str], said: Event) -> None:
+    name, heard = where
+    service(name, HANDLERS[name]).check_answer(heard, [said])
+
+
+def test_the_map_lists_everything_that_is_announced_when_it_is_given_up() -> None:
+    modules = {"checkout": checkout, "payment": payment, "warehouse": warehouse}
+    assert set(GIVEN_UP) == {(name, event) for name, module in modules.items() for event in module.giving_up()}
+
+
+@pytest.mark.parametrize(("entry", "does"), [("authorize", a.DELAYED), ("capture", a.CAPTURE_DELAYED)])
+def test_a_delay_is_heard_by_checkout_and_said_by_payment_alone(entry: str, does: Event) -> None:
+    (delayed,) = (e for e in MAP if e.event == does.TYPE)
+    assert (delayed.said_by, [r.service for r in delayed.heard_by]) == ("payment", ["checkout"])
+    assert getattr(does, "operation", "") == entry
+    for heard in ("checkout.accepted", "warehouse.reserved", "warehouse.confirmed"):
+        assert does.TYPE in reactions("payment")[heard]
+    assert does.TYPE not in reactions("payment")["checkout.failed"]
 
 
 # the customer's sentences
