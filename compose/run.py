@@ -30,8 +30,10 @@ _POLL_S: Final = 0.1
 _QUIET_S: Final = 120.0
 """Nothing ended and nothing let go for so long: the run says what is left instead of waiting for ever."""
 
-_LEFT: Final = text("SELECT count(*) FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending', 'capture_failed')"
-                    " OR (status = 'failed' AND accepted)")  # fmt: skip
+_LEFT: Final = text(
+    "SELECT count(*) FROM checkouts WHERE status IN ('accepted', 'authorized', 'capture_pending', 'capture_failed')"
+    " OR (status = 'failed' AND accepted)"
+)
 
 
 class RunError(Exception):

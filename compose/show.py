@@ -15,7 +15,7 @@ from compose.settings import Servers
 from schemas.choreography import SERVICES, topics
 from schemas.codec import Codec
 from schemas.events import to_record
-from schemas.failures import entry_of
+from schemas.failures import MEANWHILE, entry_of
 from services.shell.delivery import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
@@ -31,20 +31,25 @@ def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
     """State, audit trail and events of one checkout. Raises UnknownCheckoutError."""
     states: dict[str, dict[str, Any]] = {}
     trail: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
     for service in SERVICES:
-        state, steps = _in_service(servers, service, checkout_id)
+        state, steps, waits = _in_service(servers, service, checkout_id)
         if state is not None:
             states[service] = state
         trail += steps
+        waiting += waits
     if not states:
         raise UnknownCheckoutError(f"no service knows a checkout {checkout_id}")
     trail.sort(key=lambda step: step["at"])
-    code = states.get("checkout", {}).get("code")
+    known = states.get("checkout", {})
+    code = known.get("code")
+    meanwhile = MEANWHILE if known.get("delay") else None
     return {
         "checkout_id": checkout_id,
         "states": states,
-        "customer_reads": entry_of(code).customer if code else None,
+        "customer_reads": entry_of(code).customer if code else meanwhile,
         "failure": _failure(code) if code else None,
+        "waiting": waiting,
         "trail": trail,
         "events": _events(servers, checkout_id),
     }
@@ -60,7 +65,10 @@ def _failure(code: str) -> dict[str, Any]:
     }
 
 
-def _in_service(servers: Servers, service: str, checkout_id: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+def _in_service(
+    servers: Servers, service: str, checkout_id: str
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """(state, audit trail, what waits in the retry table or was given up)."""
     engine = create_engine(servers.database_url(service))
     # the table's name comes from this code
     find = text(f"SELECT * FROM {_STATES[service]} WHERE checkout_id = :id")  # noqa: S608
@@ -68,12 +76,17 @@ def _in_service(servers: Servers, service: str, checkout_id: str) -> tuple[dict[
         "SELECT at, from_state, to_state, cause_type, cause_id, note FROM audit_trail"
         " WHERE checkout_id = :id ORDER BY seq"
     )
+    waits = text(
+        "SELECT event_type, operation, status, attempts, next_attempt_at, error_class, error_message FROM retries"
+        " WHERE lane = :id AND status <> 'resolved' ORDER BY seq"
+    )
     with engine.connect() as db:
         row = db.execute(find, {"id": checkout_id}).mappings().first()
         trail = [{"service": service, **step} for step in db.execute(steps, {"id": checkout_id}).mappings()]
+        waiting = [{"service": service, **row} for row in db.execute(waits, {"id": checkout_id}).mappings()]
     engine.dispose()
     state = None if row is None else {k: v for k, v in row.items() if k not in _SECRET and v is not None}
-    return state, trail
+    return state, trail, waiting
 
 
 def _events(servers: Servers, checkout_id: str) -> list[dict[str, Any]]:
@@ -103,6 +116,10 @@ def print_checkout(found: dict[str, Any], console: Console) -> None:
         console.print(f"[bold]{service}[/]: {state['status']}", highlight=False)
     if found["failure"]:
         _print_failure(found["customer_reads"], found["failure"], console)
+    elif found["customer_reads"]:
+        console.print(f"[bold]the customer reads[/]: {found['customer_reads']}", highlight=False)
+    if found["waiting"]:
+        console.print(_waiting_table(found["waiting"]))
     trail = Table(
         "time (UTC)", "service", "from", "to", "because of", "note", title="audit trail", title_justify="left"
     )
@@ -117,6 +134,17 @@ def print_checkout(found: dict[str, Any], console: Console) -> None:
         content = {key: value for key, value in event["content"].items() if key != "checkout_id"}
         events.add_row(time, event["place"], json.dumps(content, default=str))
     console.print(trail, events)
+
+
+def _waiting_table(waiting: list[dict[str, Any]]) -> Table:
+    columns = ("service", "event", "operation", "", "tries", "next (UTC)", "error")
+    table = Table(*columns, title="waits to be tried again, or was given up", title_justify="left")
+    for row in waiting:
+        again = f"{row['next_attempt_at']:%H:%M:%S}" if row["next_attempt_at"] else ""
+        error = f"{row['error_class']}: {row['error_message']}" if row["error_class"] else "behind the one before"
+        where = (row["service"], row["event_type"], row["operation"], row["status"])
+        table.add_row(*where, str(row["attempts"]), again, error)
+    return table
 
 
 def _print_failure(customer_reads: str, failure: dict[str, Any], console: Console) -> None:

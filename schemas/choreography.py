@@ -157,7 +157,7 @@ MAP: tuple[Entry, ...] = (
         (
             Reaction(
                 "checkout",
-                "note what the customer reads meanwhile; a capture that waits: state capture_failed until it is captured",
+                "note that it waits; a capture that waits: state capture_failed until it is captured",
             ),
         ),
     ),

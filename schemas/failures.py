@@ -197,6 +197,12 @@ _OURS: Final[_Sentences] = {
         "A bug or a message that could not be handled: look at the dead letters of this checkout.",
     ),
 }
+MEANWHILE: Final = (
+    "Your payment takes longer than usual. Please don't pay again: you are charged once or not at all,"
+    " and we will tell you soon."
+)
+"""What the customer reads while a payment waits for its provider."""
+
 _UNKNOWN: Final = (
     "We could not complete your order. Any amount on hold is released.",
     "This code is in no catalogue: a newer or a broken service said it.",
@@ -228,8 +234,3 @@ def entry_of(code: str) -> CatalogueEntry:
         return CATALOGUE[Code(code)]
     customer, engineer = _UNKNOWN
     return CatalogueEntry(code=code, error_class=ErrorClass.OURS, retryable=False, customer=customer, engineer=engineer)
-
-
-def customer_message(code: str) -> str:
-    """The sentence a customer reads for `code`."""
-    return entry_of(code).customer

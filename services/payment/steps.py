@@ -7,7 +7,6 @@ is asked by the call's key before anything else is tried or undone.
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from schemas.decision import Decision, NotAsked, Unknown, UnsafeError
 from schemas.events import (
@@ -19,7 +18,7 @@ from schemas.events import (
     PaymentRefunded,
     PaymentVoided,
 )
-from schemas.failures import Code
+from schemas.failures import MEANWHILE, Code
 from services.payment.provider.protocol import (
     Authorize,
     Authorized,
@@ -35,12 +34,6 @@ from services.payment.provider.protocol import (
     Voided,
 )
 from services.payment.state import MAYBE_HELD, Outcome, Payment, Status
-
-MEANWHILE: Final = (
-    "Your payment takes longer than usual. Please don't pay again: you are charged once or not at all,"
-    " and we will tell you soon."
-)
-"""What the customer reads while a step waits for the provider."""
 
 
 def authorize(known: Payment, at: datetime, told: Told | None) -> Outcome:

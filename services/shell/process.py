@@ -108,37 +108,13 @@ class _Process:
     def __init__(
         self, service: Service, settings: Settings, engine: Engine, codec: Codec, metrics: Metrics, probe: Probe
     ) -> None:
-        group = settings.topic_prefix + service.name
         self._service = service
         self._stop_timeout_s = settings.stop_timeout_s
         self._wake = Wake()
         self._metrics = metrics
         self._gates = self._make_gates(service)
-        me, flood = uuid4(), Flood(settings.flood_at_least, settings.flood_window)
-        scribe = Scribe(codec, service.name, group, settings.topic_prefix)
-        desk = Desk(service, scribe, policy(settings), self._gates, flood, me)
         self._calls = self._make_calls(service)
-        worker = RetryWorker(
-            Claims(engine, me, settings.retry_lease_s),
-            self._gates,
-            codec,
-            settings.topic_prefix,
-            settings.retry_poll_s,
-            _now,
-        )
-        batch = Batch(engine, desk, _now, probe)
-        parts = Parts(codec, engine, batch, self._wake, self._calls, worker, flood, _now, self._metrics, probe)
-        heard = [*service.topics(), retry_topic(service.name)]
-        self._loop = Loop(
-            service,
-            settings,
-            parts,
-            lambda revoked: Intake(
-                consumer_config(settings.kafka_bootstrap_servers, group),
-                [settings.topic_prefix + topic for topic in heard],
-                revoked,
-            ),
-        )
+        self._loop = self._make_loop(settings, engine, codec, probe)
         self._metrics.watch(
             "checkout_partitions_stopped",
             "Partitions stopped because most of their messages fail: page somebody",
@@ -159,6 +135,19 @@ class _Process:
         self._health = HealthServer(
             settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
         )
+
+    def _make_loop(self, settings: Settings, engine: Engine, codec: Codec, probe: Probe) -> Loop:
+        service, prefix, me = self._service, settings.topic_prefix, uuid4()
+        group = prefix + service.name
+        flood = Flood(settings.flood_at_least, settings.flood_window)
+        scribe = Scribe(codec, service.name, group, prefix)
+        batch = Batch(engine, Desk(service, scribe, policy(settings), self._gates, flood, me), _now, probe)
+        claims = Claims(engine, me, settings.retry_lease_s)
+        worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
+        parts = Parts(codec, engine, batch, self._wake, self._calls, worker, flood, _now, self._metrics, probe)
+        heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
+        config = consumer_config(settings.kafka_bootstrap_servers, group)
+        return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
 
     def _make_gates(self, service: Service) -> Gates:
         """One per provider operation, and one for look-ups."""

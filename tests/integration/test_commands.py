@@ -152,9 +152,10 @@ def test_show_tells_people_state_trail_and_events(system: System, ended: str) ->
 def test_show_tells_programs_the_same_as_json(system: System, ended: str) -> None:
     result = checkout(system.env, "show", ended, "--json")
     found = json.loads(result.stdout)
-    assert set(found) == {"checkout_id", "states", "customer_reads", "trail", "events"}
+    assert set(found) == {"checkout_id", "states", "customer_reads", "failure", "waiting", "trail", "events"}
     assert found["checkout_id"] == ended
     assert found["customer_reads"].endswith(".")
+    assert (found["failure"]["code"], found["failure"]["error_class"]) == ("CAPTURE_REFUSED", "nobody_can_fix")
     assert {name: state["status"] for name, state in found["states"].items()} == {
         "checkout": "compensated",
         "payment": "voided",
@@ -185,7 +186,7 @@ def audited(system: System) -> tuple[int, dict[str, Any]]:
 def test_audit_of_a_sound_system_is_clean(system: System, ended: str) -> None:
     system.await_rest([ended])
     code, found = audited(system)
-    assert set(found) == {"clean", "breaches", "checkouts", "under_way"}
+    assert set(found) == {"clean", "breaches", "checkouts", "under_way", "waiting"}
     assert (code, found["clean"], found["breaches"], found["under_way"]) == (0, True, [], 0)
     assert found["checkouts"] > 0
 
@@ -257,7 +258,7 @@ def elsewhere(system: System) -> dict[str, str]:
 def test_schemas_that_are_registered_are_compatible_and_may_be_registered_again(system: System) -> None:
     checked, registered = checkout(system.env, "schemas", "check"), checkout(system.env, "schemas", "register")
     assert (checked.returncode, checked.stdout) == (0, f"{len(topics())} schemas are compatible\n")
-    assert (registered.returncode, registered.stdout) == (0, "17 schemas registered, 0 topics created\n")
+    assert (registered.returncode, registered.stdout) == (0, "18 schemas registered, 0 topics created\n")
 
 
 def other_than(event: str) -> str:

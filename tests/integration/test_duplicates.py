@@ -42,15 +42,19 @@ def every_ending(system: System) -> None:
     captured, twice = system.request(), system.request()
     expiring = system.request(method="slow", expires_at=datetime.now(UTC) + timedelta(seconds=1.5))
     cancelled, cancelled_first, never_requested = system.request(method="slow"), system.request(), system.request()
-    lapsing, refunded = system.request(method="slower"), system.request()
-    system.faults({"fault": "latency:1000", "operation": "capture", "checkout_id": refunded.checkout_id})
+    lapsing, refunded, delayed = system.request(method="slower"), system.request(), system.request()
+    system.faults(
+        {"fault": "latency:1000", "operation": "capture", "checkout_id": refunded.checkout_id},
+        {"fault": "error:503", "operation": "authorize", "checkout_id": delayed.checkout_id, "times": 2},
+        {"fault": "error:503", "operation": "capture", "checkout_id": delayed.checkout_id, "times": 2},
+    )
     refused = [system.request(**fields) for fields in REFUSALS]
     system.publish(cancel(cancelled_first), cancel(never_requested))
     system.await_status("checkout", cancelled_first.checkout_id, "cancelled_first")
-    system.publish(captured, twice, twice, expiring, cancelled, cancelled_first, lapsing, refunded, *refused)
+    system.publish(captured, twice, twice, expiring, cancelled, cancelled_first, lapsing, refunded, delayed, *refused)
     system.await_status("payment", cancelled.checkout_id, "authorizing")
     system.publish(cancel(cancelled))
-    system.await_status("payment", refunded.checkout_id, "capturing")
+    system.await_status("payment", refunded.checkout_id, "capture_pending")
     system.publish(cancel(refunded))
     system.await_status("warehouse", lapsing.checkout_id, "reserved")
     past = "UPDATE reservations SET expires_at = now() - interval '1 s' WHERE checkout_id = :id"
@@ -59,7 +63,7 @@ def every_ending(system: System) -> None:
     system.publish(cancel(captured), system.request(captured.checkout_id, sku="sku-2"))
     system.shop.publish_raw("checkout.requested", b"c-1", b"not avro")
     system.shop.flush()
-    ended = (captured, twice, expiring, cancelled, cancelled_first, lapsing, refunded, *refused)
+    ended = (captured, twice, expiring, cancelled, cancelled_first, lapsing, refunded, delayed, *refused)
     system.await_rest(request.checkout_id for request in ended)
     wait_for(lambda: len(system.letters("checkout")) == 2, "both dead letters")
 

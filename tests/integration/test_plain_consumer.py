@@ -61,9 +61,19 @@ def refunded(system: System) -> str:
         {"fault": f"latency:{CAPTURE_S * 1000:.0f}", "operation": "capture", "checkout_id": request.checkout_id}
     )
     system.publish(request)
-    system.await_status("payment", request.checkout_id, "capturing")
+    system.await_status("payment", request.checkout_id, "capture_pending")
     system.publish(CheckoutCancelRequested(checkout_id=request.checkout_id, reason="changed my mind"))
     system.await_status("checkout", request.checkout_id, "compensated")
+    system.faults()
+    return request.checkout_id
+
+
+def delayed(system: System) -> str:
+    """A checkout whose provider does not answer at first."""
+    request = system.request()
+    system.faults({"fault": "error:503", "operation": "authorize", "checkout_id": request.checkout_id, "times": 2})
+    system.publish(request)
+    system.await_status("payment", request.checkout_id, "captured")
     system.faults()
     return request.checkout_id
 
@@ -112,8 +122,8 @@ class Run:
 def run(servers: TestServers, scratch: Path) -> Iterator[Run]:
     with System(servers, scratch) as system:
         late, ids = expired(system), simple(system)
-        cancelled = refunded(system)
-        system.await_rest([late, cancelled, *ids])
+        cancelled, slow = refunded(system), delayed(system)
+        system.await_rest([late, cancelled, slow, *ids])
         system.assert_clean()
         yield Run(list(consumed(servers, system.env["TOPIC_PREFIX"])), late, cancelled)
 
@@ -159,7 +169,7 @@ def messages(servers: TestServers, names: list[str]) -> list[Message]:
 
 def test_every_topic_has_been_spoken_on(run: Run) -> None:
     assert {record.topic for record in run.records} == set(topics())
-    assert len(topics()) == 17
+    assert len(topics()) == 18
 
 
 def test_the_key_is_the_checkout(run: Run) -> None:

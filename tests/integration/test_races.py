@@ -335,19 +335,19 @@ CALLS_OUT: Final = {
         DECLINED_AND_CLOSED,
     ),
     "the capture is out": Overtaken(
-        (accepted, reserved), committed, "capturing", [("latency:1000", "capture")], TAKEN_AND_GIVEN_BACK
+        (accepted, reserved), committed, "capture_pending", [("latency:1000", "capture")], TAKEN_AND_GIVEN_BACK
     ),
     "the capture is out and its answer is lost": Overtaken(
         (accepted, reserved),
         committed,
-        "capturing",
+        "capture_pending",
         [("latency:700", "capture"), ("lost_answer", "capture")],
         TAKEN_AND_GIVEN_BACK,
     ),
     "the capture is out and will be refused": Overtaken(
         (paying_with("refuses-capture"), reserved),
         committed,
-        "capturing",
+        "capture_pending",
         [("latency:1000", "capture")],
         Outcome("voided", (HELD, "payment.capture_failed", LET_GO), ("authorized", "capture_refused", "voided")),
     ),

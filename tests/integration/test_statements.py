@@ -380,9 +380,9 @@ refusing = answer(committed, always(Refused(refusal=Refusal.BY_BANK, provider_co
 Batches = dict[tuple[str, str], tuple[tuple[Step, ...], int]]
 
 # (service, what the batch is): what comes, the last step being the batch; SQL statements.
-# Always: what was handled (1; not of timers and rows), what waits in these lanes (1), the states (1). Where there is any
-# of it: states saved (1), audit trail (1), events, letters and ledger (1), handled (1); at the warehouse stock read (1)
-# and saved (1); at the payment methods read (1). Of what waits: rows saved (1), rows deleted (1), who is next (1).
+# Always: what was handled (1; not of timers and rows), what waits in these lanes (1), the states (1). Where there is
+# any of it: states saved (1), audit trail (1), events, letters and ledger (1), handled (1); at the warehouse stock read
+# (1) and saved (1); at the payment methods read (1). Of what waits: saved (1), deleted (1), who is next (1).
 BATCHES: Final[Batches] = {
     ("checkout", "requested"): ((request(),), 7),
     ("checkout", "requested against the rules"): ((request(total_minor=1),), 7),
@@ -394,7 +394,7 @@ BATCHES: Final[Batches] = {
     ("checkout", "of checkouts that nobody knows"): ((authorized,), 6),
     ("checkout", "events before their time, taken again and handled"): ((authorized, request(), waiting), 7),
     ("checkout", "events before their time, taken again too early"): ((authorized, waiting), 4),
-    ("checkout", "parked behind what nobody knows"): ((authorized, delayed), 6),
+    ("checkout", "more events before their time"): ((authorized, delayed), 6),
     ("checkout", "payment delayed"): ((request(), delayed), 6),
     ("checkout", "replays of what was refused"): ((request(), request(3), replayed), 7),
     ("checkout", "cancel requested"): ((request(), cancel), 7),
@@ -595,11 +595,11 @@ def letters(draft: Draft) -> list[tuple[str, str]]:
 
 
 def assert_alone(bench: Bench, poison: Poison, draft: Draft, ids: list[str]) -> None:
-    """One dead letter, everything else settled."""
-    [(key, reason)] = letters(draft)
-    assert key == ids[0]
+    """One message waits to be tried again, everything else is settled."""
+    assert (draft.retried, draft.dead, letters(draft)) == (["not_storable"], [], [])
+    [(name, reason)] = bench.waiting(ids[0])
+    assert name == "NotStorableError"
     assert poison.reason in reason
-    assert draft.dead == 1
     assert sorted(d.key for d in draft.done) == sorted(ids)
     assert bench.statuses(ids[1:]) == {poison.status}
 
@@ -617,8 +617,10 @@ def test_what_cannot_be_stored_is_split_from_its_batch_and_the_others_are_settle
 def test_splitting_costs_the_logarithm_of_the_size(benches: dict[str, Bench], poison: Poison) -> None:
     bench = benches[poison.service]
     costs = [poisoned(bench, poison, size)[1] for size in (8, 64, 512)]
-    # halving: at each size one half fails and the other commits; the last one alone is buried
-    assert [(cost.commits, cost.rollbacks) for cost in costs] == [(4, 4), (7, 7), (10, 10)]
+    # halving: at each size one half fails and the other commits; the last one alone is set aside
+    first, second, third = [(cost.commits, cost.rollbacks) for cost in costs]
+    assert (first[0], second[0], third[0]) == (4, 7, 10)
+    assert third[1] - second[1] == second[1] - first[1] == 3
     assert costs[2].statements - costs[1].statements == costs[1].statements - costs[0].statements
 
 
@@ -626,8 +628,22 @@ def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) 
     bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
     ids = bench.ids(7)
     draft = bench.settle(poison.bad(bench, ids))
-    assert sorted(key for key, _ in letters(draft)) == ids
+    assert draft.retried == ["not_storable"] * 7
+    assert all(bench.waiting(checkout_id) for checkout_id in ids)
     assert bench.statuses(ids) == {None}
+
+
+def test_what_can_never_be_stored_is_announced_at_last(benches: dict[str, Bench]) -> None:
+    bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
+    ids = bench.ids(1)
+    bench.settle(poison.bad(bench, ids))
+    for _ in range(3):
+        assert bench.settle(bench.taken(ids)).retried == ["not_storable"]
+    draft = bench.settle(bench.taken(ids))
+    assert ([record.type for record in draft.records], draft.retried) == (["payment.declined"], [])
+    assert bench.statuses(ids) == {"declined"}
+    let_go = bench.settle(failed(bench, ids))
+    assert [key for key, _ in letters(let_go)] == ids
 
 
 DECIDED_BADLY: Final = Poison(
@@ -635,11 +651,56 @@ DECIDED_BADLY: Final = Poison(
 )
 
 
-def test_a_decision_that_breaks_sets_its_message_aside_in_the_same_transaction(benches: dict[str, Bench]) -> None:
+def test_an_answer_that_fits_no_rule_is_a_dead_letter_in_the_same_transaction(benches: dict[str, Bench]) -> None:
     bench = benches[DECIDED_BADLY.service]
     draft, cost, ids = poisoned(bench, DECIDED_BADLY, 20)
-    assert_alone(bench, DECIDED_BADLY, draft, ids)
-    assert cost == Cost(7, commits=1)
+    [(key, reason)] = letters(draft)
+    assert (key, DECIDED_BADLY.reason in reason) == (ids[0], True)
+    assert draft.dead == [("unsafe", "authorize")]
+    assert sorted(d.key for d in draft.done) == sorted(ids)
+    assert bench.statuses(ids[1:]) == {DECIDED_BADLY.status}
+    assert cost == Cost(10, commits=1)
+
+
+# --- what the batches of the retry table come to ----------------------------------------------------------------------
+
+
+def test_what_waits_is_parked_tried_again_and_handled_in_order(benches: dict[str, Bench]) -> None:
+    bench = benches["payment"]
+    ids = bench.ids(FEW)
+    unanswered = bench.settle(prepared(bench, ids, (accept(), answer(reserved, no_answer))))
+    assert unanswered.retried == ["provider"] * FEW
+    assert bench.statuses(ids) == {"authorization_unknown"}
+    parked = bench.settle(failed(bench, ids))
+    assert (parked.records, parked.calls, bench.statuses(ids)) == ([], [], {"authorization_unknown"})
+    assert [name for name, _ in bench.waiting(ids[0])] == ["ProviderTimeout", ""]
+    again = bench.taken(ids)
+    assert [d.event_type for d in again if d.key == ids[0]] == ["warehouse.reserved", "checkout.failed"]
+    asked = bench.settle(again)
+    assert len(asked.postponed) == FEW, "what is behind waits for the call"
+    for delivery, _ in asked.calls:
+        delivery.answer = held(delivery.key)
+    handled = bench.settle([delivery for delivery, _ in asked.calls])
+    assert bench.statuses(ids) == {"authorized"}
+    assert {record.type for record in handled.records} == {"payment.authorized"}
+    voids = bench.settle(asked.postponed)
+    assert {call.operation for _, call in voids.calls} == {"void"}
+
+
+def test_what_is_given_up_is_announced_and_its_letter_follows_when_all_is_let_go(benches: dict[str, Bench]) -> None:
+    bench = benches["payment"]
+    ids = bench.ids(FEW)
+    steps = (accept(), answer(reserved, no_answer), answer(waiting, no_answer))
+    given_up = bench.settle(prepared(bench, ids, steps))
+    assert {record.type for record in given_up.records} == {"payment.declined"}
+    assert bench.statuses(ids) == {"authorization_abandoned"}
+    let_go = bench.settle(answer(failed, always(Declined(code="X", provider_code="x")))(bench, ids))
+    assert {key for key, _ in letters(let_go)} == set(ids)
+    found = [dict(record.headers) for record in let_go.records if record.type == "dead_letter"]
+    assert {headers["dlq-compensation"] for headers in found} == {b"compensated"}
+    late = bench.settle(bench.replays(ids))
+    assert {record.type for record in late.records} == {"dlq.ledger"}
+    assert all(b'"too_late"' in (record.payload or b"") for record in late.records)
 
 
 def test_a_confirmation_after_the_lapse_is_in_the_trail(benches: dict[str, Bench]) -> None:

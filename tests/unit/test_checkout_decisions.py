@@ -8,7 +8,7 @@ import pytest
 
 from schemas.decision import Decision
 from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
-from schemas.failures import Code, customer_message, entry_of
+from schemas.failures import Code, entry_of
 from services.checkout.decisions import fingerprint, giving_up, handlers
 from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Status
 
@@ -77,7 +77,7 @@ def test_an_unsound_request_fails_without_having_been_accepted() -> None:
     decision = decide(None, replace(a.REQUESTED, lines=()))
     failed = failed_of(decision)
     assert (failed.code, failed.accepted, failed.customer_id) == (Code.NO_LINES, False, "cust-1")
-    assert failed.message == customer_message(Code.NO_LINES)
+    assert failed.message == entry_of(Code.NO_LINES).customer
     assert (a.status(decision), decision.state.accepted) == ("failed", False)
 
 
@@ -180,7 +180,7 @@ def test_a_delay_of_an_authorization_that_is_there_changes_nothing() -> None:
 def test_at_the_deadline_a_delayed_payment_is_the_reason(delay: str) -> None:
     known = decide(checkout(Status.ACCEPTED), replace(a.DELAYED, code=delay)).state
     failed = failed_of(decide(known, DEADLINE, a.LATER))
-    assert (failed.code, failed.message) == (delay, customer_message(delay))
+    assert (failed.code, failed.message) == (delay, entry_of(delay).customer)
     assert failed.detail == "not authorized by 2026-03-01T12:10:00Z"
 
 

@@ -30,12 +30,13 @@ WEATHERS: Final = {
     "outcomes that nobody knows": Weather(unknown=0.4, stale=0.3),
     "a provider that is down now and then": Weather(outage=0.1, unknown=0.2, crash=0.2),
     "handlers that break": Weather(bug=0.3, stale=0.3),
-    "everything is given up": Weather(unknown=0.8, bug=0.3, outage=0.1, replay=0.2, expiry=0.05),
+    "everything is given up": Weather(unknown=0.6, bug=0.2, outage=0.1, replay=0.2, expiry=0.05),
     "confirmations before their time": Weather(early=0.5, bug=0.1, unknown=0.1),
     "two processes and all that": Weather(copies=2, move=0.3, again=0.3, unknown=0.3, bug=0.1, outage=0.05, early=0.1),
+    "copies that no inbox remembers break": Weather(again=0.5, forgotten=1.0, bug=0.4, timer=0.02, wish=0.01, copies=2),
     "nothing holds anything up": Weather(copies=2, holds_up=False, unknown=0.4, bug=0.2, outage=0.05, stale=0.2),
 }
-RUNS: Final = 300
+RUNS: Final = 250
 
 
 def breaches(run: Simulation) -> list[str]:

@@ -69,6 +69,14 @@ def test_the_same_message_counts_once_however_often_its_batch_is_tried() -> None
     assert feed(flood, "x", first=10) == "S"
 
 
+def test_a_message_that_fails_again_is_among_the_newest() -> None:
+    flood = Flood(at_least=3, window=6)
+    assert feed(flood, "x.....") == "x....."
+    feed(flood, "x", first=0)
+    assert feed(flood, "xxx", first=6) == "xxx"
+    assert feed(flood, "x", first=9) == "S"
+
+
 def test_a_message_that_is_fine_at_its_second_try_is_fine() -> None:
     flood = Flood(at_least=3, window=6)
     assert feed(flood, "xxx") == "xxx"
@@ -82,6 +90,13 @@ def test_partitions_have_nothing_to_do_with_each_other() -> None:
     assert feed(flood, "xxxx", THERE) == "xxxS"
     assert feed(flood, "....", THERE) == "...."
     assert feed(flood, "x", first=9) == "S"
+
+
+@pytest.mark.parametrize(("fine", "may"), [(0, False), (2, False), (3, True), (100, True)])
+def test_what_was_handled_in_the_same_transaction_counts_before_it_is_committed(fine: int, may: bool) -> None:
+    flood = Flood(at_least=3, window=6)
+    feed(flood, "xxx")
+    assert flood.may_fail(HERE, 9, fine) is may
 
 
 def test_a_probed_partition_stops_at_its_first_failure_again() -> None:

@@ -477,7 +477,7 @@ def test_checkout_failed_is_answered_exactly_once(met: Status | None) -> None:
     answer: tuple[Told, ...] = ()
     for _ in range(6):
         decision = decide(state, a.FAILED, *answer)
-        state, answer = decision.state, (provider_says(decision.call),) if decision.call else ()  # type: ignore[arg-type]
+        state, answer = decision.state, (provider_says(decision.call),) if decision.call else ()
         said += decision.events
     assert len(said) == (0 if met in OVER else 1)
     assert all(isinstance(event, PaymentVoided | PaymentRefunded) for event in said)

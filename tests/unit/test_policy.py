@@ -1,7 +1,7 @@
 """When a message is tried again and when it is given up: tables of numbers."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -130,5 +130,5 @@ def test_a_next_try_is_later_than_now_and_within_its_age(
 
 
 def test_the_settings_of_a_service_are_the_policy_that_is_promised() -> None:
-    given = policy(Settings(kafka_bootstrap_servers="k", schema_registry_url="r", database_url="d"))
-    assert given == POLICY
+    needed: dict[str, Any] = {"kafka_bootstrap_servers": "k", "schema_registry_url": "r", "database_url": "d"}
+    assert policy(Settings(**needed)) == POLICY

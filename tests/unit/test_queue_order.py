@@ -146,17 +146,25 @@ def test_what_is_parked_keeps_what_it_was() -> None:
 
 
 def test_a_replay_goes_before_what_waits() -> None:
-    waiting, dead = row(5), row(2, status=Status.DEAD, attempts=10, disposition="retries_exhausted")
+    waiting, dead = row(5), row(8, status=Status.DEAD, attempts=10, disposition="retries_exhausted")
     lane = queue(waiting, dead)
-    replay = heard(2, replay=REPLAYED)
+    replay = heard(8, replay=REPLAYED)
     assert lane.is_behind(replay), "it is not its turn before it has a place"
     lane.park(replay, a.AT)
     again = lane.find(dead.letter_id)
     assert again is not None
     assert (again.status, again.attempts, again.disposition, again.replay) == (Status.PENDING, 0, "", REPLAYED)
     assert again.next_attempt_at == a.AT, "it is the first now, so its time has come"
-    assert not lane.is_behind(replace_place(heard(2, replay=REPLAYED), again))
+    assert not lane.is_behind(replace_place(heard(8, replay=REPLAYED), again))
     assert lane.is_behind(taken(waiting))
+
+
+def test_a_replay_whose_row_is_long_gone_goes_before_what_waits_too() -> None:
+    waiting = row(5)
+    lane = queue(waiting)
+    lane.park(heard(2, replay=REPLAYED), a.AT)
+    assert lane.is_behind(taken(waiting))
+    assert times(lane, 2) == [a.AT]
 
 
 def test_replays_of_one_lane_keep_the_order_of_their_letters() -> None:

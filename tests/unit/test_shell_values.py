@@ -390,7 +390,9 @@ SCRIBE: Final = Scribe(Codec("http://127.0.0.1:9"), "payment", "payment", "test.
 """Nobody listens there: what these messages hold is decoded nowhere."""
 
 
-def lies(topic: str, key: bytes | None, value: bytes | None, headers: Sequence[Header], offset: int) -> Message:
+def lies(
+    topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]], offset: int
+) -> Message:
     """A message as the client hands it out."""
     timestamp = (1, int(a.LATER.timestamp() * 1000))
     return Message(
@@ -412,6 +414,26 @@ def dies_again(letter: DeadLetter, job: str, offset: int) -> Record:
     )
     row = replace(Queue([], UUID(int=0)).row_of(delivery), fault=Fault("Bug", f"death {job}"), last_failed_at=a.LATER)
     return SCRIBE.letter(row, Disposition.UNDECODABLE, "handler", a.LATER)
+
+
+def test_a_message_that_has_our_headers_already_gets_them_once() -> None:
+    died_before = replace(LETTER.origin, headers=[*LETTER.origin.headers, *record(LETTER).headers])
+    again = record(replace(LETTER, origin=died_before, attempts=7)).headers
+    assert [name for name, _ in again if name in DLQ_HEADERS] == list(DLQ_HEADERS)
+    assert dict(again)["dlq-attempts"] == b"7"
+
+
+def test_a_replay_brings_the_message_and_what_the_service_has_to_know_and_no_more() -> None:
+    sent = retry_record(put(record(LETTER), offset=1), "job-1")
+    brought = [name for name, _ in sent.headers]
+    assert brought[: len(LETTER.origin.headers)] == [name for name, _ in LETTER.origin.headers]
+    told = brought[len(LETTER.origin.headers) :]
+    assert len(told) == len(set(told))
+    assert set(told) == {
+        *("dlq-id", "dlq-event-id", "dlq-service", "dlq-first-failed-at", "dlq-replay-id", "dlq-replay-count"),
+        *("dlq-original-topic", "dlq-original-partition", "dlq-original-offset", "dlq-original-timestamp"),
+        "dlq-edit-of",
+    }
 
 
 ORIGINS: Final = {
