@@ -29,6 +29,9 @@ _FENCED: Final = (
     KafkaError._FATAL,  # noqa: SLF001 - what every call says after the first
 )
 
+_UNCLEAR: Final = (KafkaError.UNKNOWN, KafkaError.INVALID_TXN_STATE)
+"""What a broker may answer to the end of a transaction while somebody else takes the desk."""
+
 _SILENT: Final = logging.getLogger("dlq.desk.client")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -37,6 +40,10 @@ _SILENT.propagate = False
 
 class TakenOverError(DlqError):
     """Somebody else took the desk; the transaction that was under way is aborted, those before it stand."""
+
+
+class UnclearError(DlqError):
+    """The broker did not say whether the transaction stands: whoever takes the desk again finds it in the ledger."""
 
 
 class NotWrittenError(DlqError):
@@ -71,7 +78,8 @@ class Desk:
     def commit(self, records: Iterable[Out]) -> None:
         """Write all of `records` in one transaction, or none.
 
-        Raises TakenOverError, NotWrittenError; KafkaException when the broker is away: the ledger tells what is written
+        Raises TakenOverError, UnclearError, NotWrittenError; KafkaException when the broker is away: the ledger tells
+        what is written.
         """
         self._refused.clear()
         try:
@@ -81,9 +89,17 @@ class Desk:
             raise
         except BaseException as error:
             self._abort(error)
-            if self._refused and isinstance(error, KafkaException):
-                raise NotWrittenError(f"nothing was written: {self._refused[0]}") from error
+            if isinstance(error, KafkaException):
+                self._explain(error)
             raise
+
+    def _explain(self, error: KafkaException) -> None:
+        """Raise what `error` means, where it means more than that the broker is away."""
+        if self._refused:
+            raise NotWrittenError(f"nothing was written: {self._refused[0]}") from error
+        if error.args[0].code() in _UNCLEAR:
+            self._lost = True
+            raise UnclearError(f"the broker did not say whether it is written: {error.args[0].str()}") from error
 
     def close(self) -> None:
         """Give the connections back; nothing is under way any more."""

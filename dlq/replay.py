@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from dlq.deeds import Action, Author
-from dlq.desk import Desk, Out, TakenOverError, ledger_record
+from dlq.desk import Desk, Out, TakenOverError, UnclearError, ledger_record
 from dlq.failing import DlqError
 from dlq.ledger import State
 from dlq.letters import DeadLetter, read_ledger
@@ -29,6 +29,7 @@ from dlq.settings import DlqSettings
 
 CHUNK: Final = 1000
 _LOOK_S: Final = 0.25
+_UNCLEAR_AT_MOST: Final = 3
 _SETTLE_S: Final = 2.0
 """So long a job whose desk was taken waits to hear by whom."""
 
@@ -93,6 +94,7 @@ class Replay:
         self._stop, self._tell = stop, tell
         self._sent, self._planned, self._started = 0, 0, False
         self._note = ""
+        self._unclear = 0
 
     def run(self, wait_s: float = 0.0) -> Result:
         """Send what the plan holds, then wait up to `wait_s` for the outcomes.
@@ -156,6 +158,11 @@ class Replay:
             self._desk.commit(self._records(chunk, last=last))
         except TakenOverError:
             return self._regain()
+        except UnclearError:
+            self._unclear += 1
+            if self._unclear > _UNCLEAR_AT_MOST:
+                raise
+            return self._regain()
         self._started = True
         self._sent += len(chunk)
         del self._left[: len(chunk)]
@@ -180,6 +187,7 @@ class Replay:
             return False
         self._desk.close()
         self._take_desk()
+        self._started = self._started or self._sent > 0
         return True
 
     def _reason_to_end(self) -> str:

@@ -489,7 +489,7 @@ class Forged:
 
 
 def failed(checkout_id: str, *, accepted: bool) -> ev.CheckoutFailed:
-    values = {"customer_id": CUSTOMERS[0], "code": "CANCELLED", "message": "Sorry.", "detail": ""}
+    values: dict[str, Any] = {"customer_id": CUSTOMERS[0], "code": "CANCELLED", "message": "Sorry.", "detail": ""}
     return ev.CheckoutFailed(checkout_id=checkout_id, accepted=accepted, **values)
 
 

@@ -71,9 +71,9 @@ class Weather:
     copies: processes of the payment service. With one, a checkout waits while its provider call is out; with two,
     another event of the same checkout may lie in a partition of the other process, which does not wait, and a
     partition may move (`move`) from one to the other while a call is out.
-    unknown: a call whose outcome nobody knows. outage: of an operation's circuit breaker. bug: a handler breaks.
-    stale: a key is too old when a call is tried again. replay: of a dead letter. early: a confirmation that nobody said
-    yet. holds_up: whether what waits holds up the later messages of its checkout.
+    unknown: a call whose outcome nobody knows. outage: of an operation's circuit breaker. bug: a handler breaks, of the
+    service `breaks` or of any. stale: a key is too old when a call is tried again. replay: of a dead letter. early: a
+    confirmation that nobody said yet. holds_up: whether what waits holds up the later messages of its checkout.
     """
 
     again: float = 0.1
@@ -88,6 +88,7 @@ class Weather:
     unknown: float = 0.0
     outage: float = 0.0
     bug: float = 0.0
+    breaks: str = ""
     stale: float = 0.0
     replay: float = 0.05
     early: float = 0.0
@@ -344,7 +345,7 @@ class Simulation:
             self.rows.of(copy)
             self.inbox.add(known)
             self.happened["parked"] += 1
-        elif self.rng.random() < self.weather.bug:
+        elif self.weather.breaks in ("", copy.consumer) and self.rng.random() < self.weather.bug:
             self._tell(f"{copy.event.checkout_id} {copy.consumer} {copy.event.TYPE} {answer or ''} breaks")
             self._failed(copy, Code.INTERNAL_ERROR)
         else:

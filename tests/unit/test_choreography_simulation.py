@@ -33,10 +33,14 @@ WEATHERS: Final = {
     "everything is given up": Weather(unknown=0.6, bug=0.2, outage=0.1, replay=0.2, expiry=0.05),
     "confirmations before their time": Weather(early=0.5, bug=0.1, unknown=0.1),
     "two processes and all that": Weather(copies=2, move=0.3, again=0.3, unknown=0.3, bug=0.1, outage=0.05, early=0.1),
-    "copies that no inbox remembers break": Weather(again=0.5, forgotten=1.0, bug=0.4, timer=0.02, wish=0.01, copies=2),
-    "nothing holds anything up": Weather(copies=2, holds_up=False, unknown=0.4, bug=0.2, outage=0.05, stale=0.2),
+    "checkout breaks": Weather(again=0.4, forgotten=1.0, bug=0.6, breaks="checkout", timer=0.02, wish=0.01),
+    "the warehouse breaks": Weather(again=0.4, forgotten=1.0, bug=0.5, breaks="warehouse", wish=0.01),
+    "payment breaks": Weather(again=0.4, forgotten=1.0, bug=0.5, breaks="payment", copies=2, wish=0.01),
+    "nothing holds anything up": Weather(
+        copies=2, holds_up=False, unknown=0.5, bug=0.15, outage=0.02, stale=0.2, wish=0.1
+    ),
 }
-RUNS: Final = 250
+RUNS: Final = 200
 
 
 def breaches(run: Simulation) -> list[str]:

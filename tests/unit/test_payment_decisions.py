@@ -8,12 +8,12 @@ import pytest
 
 from schemas.decision import Decision, NotAsked, Unknown, UnsafeError
 from schemas.events import Event, PaymentAuthorized, PaymentCaptured, PaymentDelayed, PaymentRefunded, PaymentVoided
+from schemas.failures import MEANWHILE
 from services.payment.decisions import giving_up, handlers
 from services.payment.provider import protocol as p
 from services.payment.provider.protocol import Answer, Refusal, Told
 from services.payment.state import LET_GO as OVER
 from services.payment.state import MAYBE_HELD, NOTHING_HELD, Payment, PaymentMethod, Status, Wallet
-from services.payment.steps import MEANWHILE
 
 from . import making as a
 
