@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import structlog
@@ -20,6 +21,8 @@ from services.shell.delivery import Call, Delivery
 from services.shell.gate import Gate, Gates
 
 _START_S: Final = 10.0
+_OLD: Final = timedelta(hours=1)
+"""Keys are kept for a day at most; well before that, what a call did is looked up first."""
 LOOKUP: Final = "lookup"
 """The gate of `find`."""
 
@@ -118,7 +121,7 @@ class Calls:
             tries = delivery.waiting.attempts if delivery.waiting else 0
             try:
                 # after an unknown outcome nothing is tried before it is known what happened
-                found = await self._find(call) if tries else None
+                found = await self._find(call) if _asks_first(delivery) else None
                 return found or await self._guarded(gate, self._provider.perform, call)
             except CircuitBreakerError:
                 return NotAsked()
@@ -150,6 +153,12 @@ class Calls:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._provider.close()
+
+
+def _asks_first(delivery: Delivery) -> bool:
+    """Whether an earlier try may have had its effect although the provider forgot its key: then the state tells."""
+    old = datetime.now(UTC) - delivery.occurred_at > _OLD
+    return old or bool(delivery.replay.id) or (delivery.waiting is not None and delivery.waiting.attempts > 0)
 
 
 def _unknown(error: Exception, attempts: int) -> Unknown:

@@ -50,9 +50,10 @@ class Flood:
             self._probing.discard(partition)
 
     def _is_flooded(self, partition: Partition, fine: int) -> bool:
-        outcomes = self._outcomes.get(partition, OrderedDict[int, bool]())
-        dead = sum(outcomes.values())
-        return dead >= self._at_least and dead * 2 > min(self._window, len(outcomes) + fine)
+        outcomes = list(self._outcomes.get(partition, OrderedDict[int, bool]()).values())
+        newest = outcomes[max(0, len(outcomes) + fine - self._window) :]
+        dead = sum(newest)
+        return dead >= self._at_least and dead * 2 > min(self._window, len(newest) + fine)
 
     def _saw(self, partition: Partition, offset: int, *, dead: bool) -> None:
         outcomes = self._outcomes.setdefault(partition, OrderedDict())

@@ -107,7 +107,7 @@ class Gate(CircuitBreakerListener):
     def state_change(self, _cb: CircuitBreaker, _old: Any, new: Any) -> None:
         """pybreaker: it opened, half opened or closed."""
         with self._lock:
-            self._allowance = _FIRST if new.name == STATE_CLOSED else PROBES
+            self._allowance = min(self._limit, _FIRST if new.name == STATE_CLOSED else PROBES)
             if new.name == STATE_OPEN:
                 self._reopen_at = time.monotonic() + self._reset_s
         say = log.info if new.name == STATE_CLOSED else log.error if new.name == STATE_OPEN else log.warning
@@ -120,7 +120,7 @@ class Gate(CircuitBreakerListener):
             return self._limit
         if self.breaker.current_state == STATE_OPEN and time.monotonic() < self._reopen_at:
             return 0
-        return PROBES - self._admitted
+        return min(self._limit, PROBES) - self._admitted
 
 
 class Gates:

@@ -52,13 +52,13 @@ class Verdict:
         self._fate.fail(delivery, FaultClass.NOT_STORABLE, self._case.fault(delivery, error))
 
     def _is_known_letter(self, delivery: Delivery) -> bool:
-        """Whether a replay brings a letter that was resolved, or is being tried already."""
-        if not delivery.replay.id or delivery.waiting is not None:
+        """Whether it waits already, or a replay brings a letter that was resolved."""
+        row = None if delivery.waiting is not None else self._queue.find(delivery.letter_id)
+        if row is None or row.status is Status.DEAD:
             return False
-        row = self._queue.find(delivery.letter_id)
-        if row is not None and row.status is Status.RESOLVED:
+        if row.status is Status.RESOLVED and delivery.replay.id:
             self._case.tell(replace(row, replay=delivery.replay), State.RESOLVED, "duplicate", "it was handled already")
-        return row is not None and row.status is not Status.DEAD
+        return True
 
     def _decide(self, delivery: Delivery) -> None:
         try:

@@ -121,3 +121,10 @@ def test_a_partition_that_went_away_and_came_back_starts_anew() -> None:
     flood.forget({HERE, THERE})
     assert feed(flood, "xxx") == "xxx"
     assert feed(flood, "x", THERE) == "x"
+
+
+def test_what_is_handled_in_the_same_transaction_pushes_old_failures_out_of_the_window() -> None:
+    flood = Flood(at_least=3, window=6)
+    assert feed(flood, "xxx") == "xxx"
+    assert flood.may_fail(HERE, 50, fine=40)
+    assert not flood.may_fail(HERE, 51, fine=1)

@@ -254,3 +254,9 @@ def test_of_what_waits_only_as_much_is_taken_as_may_be_asked_at_once() -> None:
     answer(probing, LIMIT)
     assert gates.slow() == {}
     assert (Gates([]).shut(), Gates([]).slow(), Gates([]).states()) == ([], {}, {})
+
+
+def test_a_limit_below_the_probes_is_the_limit_of_the_probes() -> None:
+    narrow = Gate("authorize", FAILURES, 0.0, 1)
+    fail(narrow, FAILURES)
+    assert admitted(narrow) == 1
