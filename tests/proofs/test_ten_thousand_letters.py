@@ -88,8 +88,8 @@ def test_ten_thousand_letters_are_replayed_once_each_although_the_replay_is_kill
     report = full.audit()
     print(
         f"\n{letters_line(groups)}; dlq groups {groups_s:.1f} s; killed after {first:,} were sent,"
-        f" then {told['sent']:,} at {told['sent'] / told['seconds']:,.0f}/s; sent twice {sum(n > 1 for n in copies.values())};"
-        f" states {dict(states(full))}; audit clean: {report.clean}"
+        f" then {told['sent']:,} at {told['sent'] / told['seconds']:,.0f}/s;"
+        f" sent twice {sum(n > 1 for n in copies.values())}; states {dict(states(full))}; audit clean: {report.clean}"
     )
     assert groups_s < GROUPS_S
     assert 0 < first < LETTERS
