@@ -115,8 +115,13 @@ class Batch:
         # a key whose call is out now must not be decided on in the second half
         rest = [d for d in deliveries[half:] if d.key not in first.held]
         first.postponed += [d for d in deliveries[half:] if d.key in first.held]
-        if rest:
-            first.join(self.settle(rest))
+        try:
+            if rest:
+                first.join(self.settle(rest))
+        except BaseException:
+            # the first half is committed, and its messages come again
+            self._take_back(first)
+            raise
         return first
 
     def _set_aside(self, delivery: Delivery, reason: str) -> Draft:

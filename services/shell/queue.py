@@ -27,10 +27,11 @@ _SAVE: Final = BulkInsert(
     + ", claimed_by = NULL, claimed_until = NULL, updated_at = now()",
 )
 _DELETE: Final = text("DELETE FROM retries WHERE letter_id = ANY(CAST(:letters AS uuid[]))")
-# a statement of its own, so that it sees rows which others added while this batch waited for their locks
+# a statement of its own, so that it sees rows which others added while this batch waited for their locks; also what
+# this process has claimed: it must be found when the claim ends with the process
 _PROMOTE: Final = text(
     "UPDATE retries SET next_attempt_at = :now WHERE status = 'pending' AND next_attempt_at IS NULL"
-    " AND claimed_by IS DISTINCT FROM :me AND lane = ANY(:lanes) AND NOT EXISTS (SELECT 1 FROM retries AS first"
+    " AND lane = ANY(:lanes) AND NOT EXISTS (SELECT 1 FROM retries AS first"
     " WHERE first.lane = retries.lane AND first.status = 'pending' AND NOT first.early"
     " AND (first.replay_id = '', first.seq) < (retries.replay_id = '', retries.seq))"
 )
@@ -138,7 +139,7 @@ class Queue:
         if self._gone:
             db.execute(_DELETE, {"letters": sorted(self._gone)})
         if self._moved:
-            db.execute(_PROMOTE, {"now": now, "me": self._me, "lanes": sorted(self._moved)})
+            db.execute(_PROMOTE, {"now": now, "lanes": sorted(self._moved)})
 
     def _lane(self, lane: str) -> list[Waiting]:
         return [row for row in self._rows.values() if row.lane == lane]

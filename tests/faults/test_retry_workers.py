@@ -9,6 +9,7 @@ import pytest
 
 from compose.fleet import Fleet
 from schemas.choreography import dead_letter_topic
+from schemas.events import CheckoutCancelRequested
 from tests.jam import jammed
 from tests.servers import TestServers
 from tests.system import Letter, System, free_port, wait_for
@@ -90,6 +91,25 @@ def test_what_waits_outlives_its_process(shared: System, number: signal.Signals)
     shared.fleet.start()
     shared.await_rest(request.checkout_id for request in requests)
     assert {shared.status("checkout", request.checkout_id) for request in requests} == {"captured"}
+    shared.assert_clean()
+
+
+def test_what_waited_behind_another_outlives_the_process_that_had_claimed_both(shared: System) -> None:
+    shared.faults({"fault": "error:503", "operation": "capture"})
+    request = shared.request()
+    shared.publish(request)
+    lane = "SELECT event_type FROM retries WHERE lane = :id AND status = 'pending' ORDER BY seq"
+    wait_for(lambda: shared.rows("payment", lane, id=request.checkout_id), "the capture to wait")
+    shared.publish(CheckoutCancelRequested(checkout_id=request.checkout_id))
+    wait_for(lambda: len(shared.rows("payment", lane, id=request.checkout_id)) == 2, "the failure to wait behind it")
+    # the capture succeeds now, and the refund behind it hangs
+    shared.faults({"fault": "hang", "operation": "refund"}, {"fault": "hang", "operation": "lookup"})
+    shared.await_status("payment", request.checkout_id, "refunding")
+    shared.fleet.kill("payment")
+    shared.faults()
+    shared.fleet.start()
+    shared.await_status("checkout", request.checkout_id, "compensated")
+    assert shared.ledger(request.checkout_id) == ["authorized", "captured", "refunded"]
     shared.assert_clean()
 
 
