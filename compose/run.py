@@ -152,7 +152,8 @@ def _stay(servers: Servers, fleet: Fleet, console: Console) -> None:
     """Stay up until Ctrl-C, with the addresses that one needs to look around."""
     console.print(
         f"\nKafka {servers.kafka_bootstrap_servers}, registry {servers.schema_registry_url}\n"
-        "In another terminal: `checkout publish FILE`, `checkout show ID`, `checkout audit`. Ctrl-C stops everything.",
+        'In another terminal: `eval "$(checkout stack env)"`, then `checkout publish FILE`, `checkout show ID`,\n'
+        "`checkout audit`, `dlq groups`. Ctrl-C stops everything.",
         highlight=False,
     )
     try:

@@ -82,7 +82,7 @@ def _raw(value: Any) -> bytes | None:
 class System:
     """Databases, topics, provider and, unless `services` says otherwise, one process of every service.
 
-    settings: environment variables for the services, such as CHECKOUT_DEADLINE_S.
+    settings: environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class System:
         services: Sequence[str] = SERVICES,
         *,
         partitions: int = 3,
+        provider_options: Sequence[str] = (),
         **settings: str,
     ) -> None:
         self.name = f"t{uuid4().hex[:10]}"
@@ -99,6 +100,7 @@ class System:
         self.folder.mkdir(parents=True)
         self._servers = servers
         self._provider_port = free_port()
+        self._provider_options = tuple(provider_options)
         self._provider: subprocess.Popen[bytes] | None = None
         self._engines: dict[str, Engine] = {}
         self.env = {
@@ -284,6 +286,7 @@ class System:
                 [
                     *(sys.executable, "-m", "compose.sandbox", "--port", str(self._provider_port)),
                     *("--ledger", str(self.folder / "ledger.sqlite")),
+                    *self._provider_options,
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -103,6 +103,27 @@ def test_what_a_given_up_capture_did_is_found_out_before_it_is_undone(
     assert failed.code == "PAYMENT_TIMED_OUT"
 
 
+@pytest.fixture
+def forgetful(servers: TestServers, scratch: Path) -> Iterator[System]:
+    """A provider that forgets its idempotency keys after half a second."""
+    settings: dict[str, Any] = {"PAYMENT_TIMEOUT_S": "0.5", "RETRY_FIRST_S": "1.5"}
+    with System(servers, scratch, provider_options=("--key-ttl-s", "0.5"), **settings) as system:
+        yield system
+
+
+def test_an_authorization_whose_key_is_forgotten_is_found_by_its_payment_and_not_made_again(forgetful: System) -> None:
+    forgetful.faults(
+        {"fault": "lost_answer", "operation": "authorize", "times": 1},
+        {"fault": "hang", "operation": "lookup", "times": 1},
+    )
+    request = forgetful.request()
+    forgetful.publish(request)
+    forgetful.await_status("checkout", request.checkout_id, "captured")
+    forgetful.faults()
+    assert forgetful.ledger(request.checkout_id) == ["authorized", "captured"]
+    forgetful.assert_clean()
+
+
 # --- voids, refunds, releases ----------------------------------------------------------------------------------------
 
 
