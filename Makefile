@@ -25,7 +25,7 @@ test: setup  ## all tests, on real servers
 	$(BIN)/pytest
 
 proof: setup  ## the slow proofs: ten kills, ten thousand dead letters, order
-	$(BIN)/pytest -m slow -n 0 -s tests/proofs
+	$(BIN)/pytest -m slow -n 0 -s tests
 
 lint: setup  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
 from schemas.choreography import SERVICES, dead_letter_topic, topics
-from schemas.codec import Codec
+from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
 from services.shell.delivery import read
 from tests.servers import TestServers
@@ -258,8 +258,15 @@ class System:
         return [entry["kind"] for entry in entries if entry["checkout_id"] == checkout_id]
 
     def audit(self) -> Report:
-        """The invariants, held against everything."""
-        return audit(self.servers)
+        """The invariants, held against everything; a registry whose database was just restarted is waited for."""
+        report: Report = wait_for(self._audited, "the registry to answer")
+        return report
+
+    def _audited(self) -> Report | None:
+        try:
+            return audit(self.servers)
+        except RegistryUnavailableError:
+            return None
 
     def assert_clean(self) -> None:
         """Nothing under way, no invariant broken."""

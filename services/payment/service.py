@@ -10,7 +10,6 @@ from services.payment.decisions import giving_up, handlers
 from services.payment.provider.declines import OnUnmapped, nobody
 from services.payment.provider.protocol import Authorize, Capture, OutcomeUnknownError, PaymentProvider, Refund, Void
 from services.payment.provider.sandbox import SandboxProvider
-from services.payment.provider.stripe import API_BASE, StripeProvider
 from services.payment.state import LET_GO, Payment
 from services.shell.service import Breaking, Service
 from services.shell.settings import Settings
@@ -31,7 +30,7 @@ class PaymentSettings(Settings):
     stripe_api_key: SecretStr = Field(
         SecretStr(""), validate_default=True, description="Stripe's secret key; required with `stripe`"
     )
-    stripe_api_base: str = Field(API_BASE, description="URL of Stripe's API")
+    stripe_api_base: str = Field("https://api.stripe.com", description="URL of Stripe's API")
     payment_timeout_s: float = Field(10.0, gt=0, le=60, description="A provider call without an answer ends then")
     payment_breaker_failures: int = Field(
         5, ge=1, description="Calls of one kind without an answer, in a row, that open its circuit breaker"
@@ -53,6 +52,9 @@ def make_provider(settings: PaymentSettings, on_unmapped: OnUnmapped = nobody) -
     """The provider that the settings name. on_unmapped: hears of reasons to decline that our codes don't cover."""
     timeout_s, connections = settings.payment_timeout_s, settings.payment_calls_limit
     if settings.payment_provider == "stripe":
+        # its library is large: who doesn't use it shouldn't wait for it at every start
+        from services.payment.provider.stripe import StripeProvider  # noqa: PLC0415
+
         key = settings.stripe_api_key.get_secret_value()
         return StripeProvider(key, timeout_s, connections, api_base=settings.stripe_api_base, on_unmapped=on_unmapped)
     return SandboxProvider(settings.payment_provider_url, timeout_s, connections, on_unmapped)

@@ -240,6 +240,7 @@ def test_a_reader_that_has_had_enough_is_no_error(settings: DlqSettings) -> None
         assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_groups_of_ten_thousand_letters_are_told_within_three_seconds(settings: DlqSettings) -> None:
     put(settings, *many(10_000))
     begin = time.monotonic()

@@ -238,6 +238,7 @@ def test_only_the_edited_letter_is_ever_sent(desk: Desk) -> None:
     assert ("traceparent", b"00-aa") in headers_of(message)
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_edit_keeps_the_chain(desk: Desk) -> None:
     [first] = desk.put(desk.letter())
     second = _edited(desk, first, "--set", "lines[0].sku=sku-2")
@@ -311,6 +312,7 @@ def test_without_a_yes_the_difference_is_shown_and_nothing_is_written(still: Des
     assert still.silence()
 
 
+@pytest.mark.slow
 def test_a_letter_that_is_sent_while_it_is_edited_is_not_superseded(desk: Desk, tmp_path: Path) -> None:
     [old] = desk.put(desk.letter())
     editor = _editor(tmp_path, f'replay("{old}")')
@@ -321,6 +323,7 @@ def test_a_letter_that_is_sent_while_it_is_edited_is_not_superseded(desk: Desk, 
     assert set(desk.retried_ids()) == {old}
 
 
+@pytest.mark.slow
 def test_an_editor_gets_the_value_and_a_refused_text_is_kept(desk: Desk, tmp_path: Path) -> None:
     [old] = desk.put(desk.letter())
     good = desk.dlq_on_terminal("edit", old, "--yes", editor=_editor(tmp_path, ""))
@@ -414,6 +417,7 @@ def test_a_letter_of_an_older_schema_is_edited_into_the_newest(desk: Desk) -> No
         ("other", "is checkout.failed, not checkout.requested"),
     ],
 )
+@pytest.mark.slow
 def test_a_letter_that_cannot_be_read_is_repaired_with_a_whole_value(
     desk: Desk, tmp_path: Path, value: bytes | str | None, why: str
 ) -> None:

@@ -205,6 +205,7 @@ def test_outcomes_are_waited_for_and_failures_are_an_exit_code(desk: Desk) -> No
     assert (ran.json["sent"], ran.json["planned"], ran.json["end"]) == (4, 4, "")
 
 
+@pytest.mark.slow
 def test_outcomes_of_another_job_do_not_count(desk: Desk) -> None:
     ids = desk.put(desk.letter(0), desk.letter(1))
     process = desk.start("replay", ids[0], "--yes", "--json", "--wait-limit", "2")
@@ -230,6 +231,7 @@ def test_a_rate_is_kept(desk: Desk) -> None:
     assert 1.5 < ran.json["seconds"] < 6
 
 
+@pytest.mark.slow
 def test_a_ramp_stops_when_what_it_sends_fails_again(desk: Desk) -> None:
     desk.put(*[desk.letter(n) for n in range(60)])
     process = desk.start("replay", "--yes", "--ramp", "--json", "--no-wait")
@@ -279,6 +281,7 @@ def test_a_killed_replay_and_the_same_command_again_send_each_letter_once(desk: 
     _once_each(desk, ids)
 
 
+@pytest.mark.slow
 def test_a_job_killed_twice_is_resumed_with_its_own_filter_and_ends_once(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(300)])
     others = desk.put(*[desk.letter(n, service="warehouse") for n in range(5)])
@@ -292,6 +295,7 @@ def test_a_job_killed_twice_is_resumed_with_its_own_filter_and_ends_once(desk: D
     assert read_jobs(desk.settings)[job].ended is not None
 
 
+@pytest.mark.slow
 def test_a_resumed_job_does_not_repeat_what_failed_again(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(100)])
     job = job_in(_kill(_under_way(desk, "--rate", "50")).err)
@@ -321,6 +325,7 @@ def test_two_replays_at_once_send_no_letter_twice(desk: Desk) -> None:
     _once_each(desk, ids)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_resumed_twice_at_once_sends_no_letter_twice(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(300)])
     job = job_in(_kill(_under_way(desk, "--rate", "100")).err)
@@ -331,6 +336,7 @@ def test_a_job_that_is_resumed_twice_at_once_sends_no_letter_twice(desk: Desk) -
     _once_each(desk, ids)
 
 
+@pytest.mark.slow
 def test_two_replays_that_start_together_send_no_letter_twice(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(3000)])
     both = [desk.start("replay", "--yes", "--no-wait") for _ in range(2)]
@@ -339,6 +345,7 @@ def test_two_replays_that_start_together_send_no_letter_twice(desk: Desk) -> Non
     _once_each(desk, ids)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_the_present_chunk_and_says_how_to_go_on(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(300)])
     process = _under_way(desk, "--rate", "100")
@@ -355,6 +362,7 @@ def test_ctrl_c_ends_after_the_present_chunk_and_says_how_to_go_on(desk: Desk) -
     _once_each(desk, ids)
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_stops_wherever_it_runs(desk: Desk) -> None:
     desk.put(*[desk.letter(n) for n in range(1000)])
     process = _under_way(desk, "--rate", "50")
@@ -368,6 +376,7 @@ def test_a_cancelled_job_stops_wherever_it_runs(desk: Desk) -> None:
     assert (again.code, again.err.startswith(f"dlq cancel: job {job} ended already, at ")) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_discard_in_the_middle_does_not_stop_a_replay_and_is_kept(desk: Desk) -> None:
     ids = desk.put(*[desk.letter(n) for n in range(300)])
     process = _under_way(desk, "--rate", "60")
@@ -403,6 +412,7 @@ def test_whoever_lost_the_desk_can_write_nothing_more(desk: Desk) -> None:
         assert [message.value() for message in desk.retried()] == [b"second"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_letters_go_quickly(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     value = desk.letter().origin.value
     desk.put(*[desk.letter(n, value=value) for n in range(10_000)])

@@ -21,7 +21,7 @@ def crashing(servers: TestServers, scratch: Path) -> Iterator[System]:
         yield system
 
 
-@pytest.mark.parametrize("passing", [1, 4], ids=["first", "later"])
+@pytest.mark.parametrize("passing", [1, pytest.param(4, marks=pytest.mark.slow)], ids=["first", "later"])
 @pytest.mark.parametrize("point", POINTS)
 def test_services_killed_at_any_point_lose_and_repeat_nothing(crashing: System, point: str, passing: int) -> None:
     # provider calls are the payment service's alone
