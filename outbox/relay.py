@@ -159,6 +159,8 @@ class Relay:
             self._on_published(len(outcome.delivered))
         for row, error in outcome.failed:
             self._give_up_for_now(row, error)
+        if any(_is_stuck(error) for _, error in outcome.failed):
+            self._renew_producer()
         return len(rows), len(outcome.delivered)
 
     def _send(self, rows: Sequence[Row[Any]]) -> _Round:
@@ -204,8 +206,6 @@ class Relay:
 
     def _give_up_for_now(self, row: Row[Any], error: KafkaError) -> None:
         """A broker that is away is waited for; a row that the broker refuses blocks its key for a while."""
-        if error.fatal():
-            self._producer = self._make_producer()
         if _passes(error):
             log.warning("not published, will be tried again", topic=row.topic, key=row.aggregateid, error=error.str())
             return
@@ -214,6 +214,15 @@ class Relay:
             "the broker refuses an event: its key waits", topic=row.topic, key=row.aggregateid, seq=row.seq,
             error=error.str(), again_in_s=_BLOCKED_S,
         )  # fmt: skip
+
+    def _renew_producer(self) -> None:
+        """The rows are still there, so a new client loses nothing.
+
+        A client that heard "no leader" while a broker stopped may never send to that partition again, although the
+        broker is long back: every message of it times out.
+        """
+        log.warning("a new producer: the one before delivers no more")
+        self._producer = self._make_producer()
 
     def _blocked_keys(self) -> list[str]:
         now = time.monotonic()
@@ -229,6 +238,11 @@ class Relay:
             driver.notifies.clear()
             return
         self._wake.wait(_POLL_S, driver.fileno())
+
+
+def _is_stuck(error: KafkaError) -> bool:
+    """Whether the client itself may be what is in the way."""
+    return error.fatal() or error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
 
 
 def _passes(error: KafkaError) -> bool:
