@@ -33,7 +33,7 @@ from outbox.relay import Relay, producer_config
 from outbox.shards import _PRESENCE_LOCK, _SHARD_LOCK
 from outbox.wake import notify
 from tests.servers import TestServers
-from tests.system import wait_for
+from tests.system import free_port, wait_for
 
 TODAY: Final = date(2026, 3, 1)
 _ADMIN_S: Final = 30.0
@@ -705,3 +705,22 @@ def test_the_session_of_a_relay_never_goes_back_to_the_pool(url: str, servers: T
         thread.join()
         with own.connect() as db:
             assert db.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+
+
+def test_a_producer_that_delivers_no_more_is_replaced_and_nothing_is_lost(
+    url: str, engine: Engine, topic: Topic, servers: TestServers
+) -> None:
+    """A client that lost sight of a leader times out for ever; here one that has never seen any stands for it."""
+    blind = {"bootstrap.servers": f"127.0.0.1:{free_port()}", "delivery.timeout.ms": 1000, "log_level": 0}
+    configs = [producer_config(servers.kafka) | blind, producer_config(servers.kafka)]
+    with engine_of(url) as own:
+        running = outbox.Relay(own, lambda: Producer(configs.pop(0)), outbox.Wake())
+        thread = threading.Thread(target=running.run)
+        thread.start()
+        name = key()
+        commit(engine, outbox.Record(topic.name, name, b"x"))
+        topic.await_of(1, name, limit_s=20)
+        wait_for(lambda: waiting(engine, name) == 0, "the row to be gone")
+        running.stop()
+        thread.join()
+    assert configs == []
