@@ -97,6 +97,7 @@ def run(bin_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("service", ["checkout", "payment", "warehouse"])
+@pytest.mark.slow
 def test_a_service_without_settings_says_so_in_one_line(installed: Path, service: str) -> None:
     done = run(installed, "python", "-m", f"services.{service}")
     assert done.returncode == EXIT_CONFIG, done.stderr
@@ -105,10 +106,12 @@ def test_a_service_without_settings_says_so_in_one_line(installed: Path, service
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_provider_starts_from_the_image(installed: Path) -> None:
     assert "--ledger" in run(installed, "python", "-m", "compose.sandbox", "--help").stdout
 
 
+@pytest.mark.slow
 def test_the_command_line_works_without_extras(installed: Path) -> None:
     shown = run(installed, "checkout", "--help")
     assert shown.returncode == 0, shown.stderr
@@ -119,6 +122,7 @@ def test_the_command_line_works_without_extras(installed: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_schemas_and_migrations_are_installed(installed: Path) -> None:
     done = run(installed, "python", "-c", LISTING)
     assert done.returncode == 0, done.stderr

@@ -154,6 +154,7 @@ def test_an_action_whose_desk_is_taken_is_done_again_with_the_newest_ledger(desk
     assert len(desk.retried()) == 1
 
 
+@pytest.mark.slow
 def test_an_action_whose_desk_is_always_taken_gives_up(desk: Desk) -> None:
     def act(writer: Writer, _ledger: object) -> None:
         Writer(desk.settings).close()

@@ -36,7 +36,7 @@ def has_joined(system: System, service: str) -> bool:
     return "partitions assigned" in (system.folder / f"{service}.second.log").read_text()
 
 
-@pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
+@pytest.mark.parametrize("graceful", [pytest.param(True, marks=pytest.mark.slow), False], ids=["stopped", "killed"])
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_second_process_joins_and_leaves_in_mid_flow(crowd: System, service: str, graceful: bool) -> None:
     (crowd.folder / f"{service}.second.log").write_text("")

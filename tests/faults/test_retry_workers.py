@@ -64,6 +64,7 @@ def test_workers_share_what_waits_and_a_killed_ones_messages_come_back(shared: S
     shared.assert_clean()
 
 
+@pytest.mark.slow
 def test_a_stopped_workers_messages_are_free_at_once(shared: System) -> None:
     shared.faults({"fault": "error:503", "operation": "void"})
     requests = [shared.request(method="refuses-capture") for _ in range(5)]
@@ -78,6 +79,7 @@ def test_a_stopped_workers_messages_are_free_at_once(shared: System) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+@pytest.mark.slow
 def test_what_waits_outlives_its_process(shared: System, number: signal.Signals) -> None:
     shared.faults({"fault": "error:503", "operation": "capture"})
     requests = [shared.request() for _ in range(5)]
