@@ -225,6 +225,7 @@ def test_a_missing_setting_is_one_line_that_names_it(settings: DlqSettings) -> N
     assert "KAFKA_BOOTSTRAP_SERVERS" in refusal(ran)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_error(settings: DlqSettings) -> None:
     put(settings, *many(2_000))
     for command in ("dlq list", "dlq list --json", "dlq export -"):

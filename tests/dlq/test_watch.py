@@ -128,5 +128,6 @@ def test_retention_is_the_topics_own(settings: DlqSettings) -> None:
 
 
 @pytest.mark.parametrize("change", [{"kafka_bootstrap_servers": "127.0.0.1:9"}, {"topic_prefix": "nobody."}])
+@pytest.mark.slow
 def test_watch_that_can_not_look_exits_with_2(settings: DlqSettings, change: dict[str, str]) -> None:
     assert refusal(dlq(settings.model_copy(update=change), "watch"), code=2)

@@ -10,7 +10,13 @@ from tests.servers import TestServers
 from tests.system import System, wait_for
 
 SERVICES = ("checkout", "payment", "warehouse")
-POINTS = ("before_transaction", "before_commit", "after_commit", "relay_published", "answered")
+POINTS = (
+    "before_transaction",
+    "before_commit",
+    pytest.param("after_commit", marks=pytest.mark.slow),
+    "relay_published",
+    "answered",
+)
 METHODS = {"ok": "captured", "declines-insufficient_funds": "compensated", "refuses-capture": "compensated"}
 
 
