@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from services.shell.waiting import COLUMNS, Waiting, waiting_from
+from services.shell.waiting import READ, Waiting, waiting_from
 
 _KEEP_DAYS: Final = 90
 _FREE: Final = "(claimed_until IS NULL OR claimed_until < now())"  # by the database's clock, which all share
@@ -25,7 +25,7 @@ _CLAIM: Final = text(
     f" UPDATE retries SET claimed_by = :me, claimed_until = {_UNTIL} WHERE status = 'pending' AND {_FREE}"
     " AND (letter_id IN (SELECT letter_id FROM heads)"
     " OR (NOT early AND lane IN (SELECT lane FROM heads WHERE NOT early)))"
-    f" RETURNING {', '.join(COLUMNS)}, seq, claimed_by"
+    f" RETURNING {READ}"
 )
 _RENEW: Final = text(
     f"UPDATE retries SET claimed_until = {_UNTIL} WHERE claimed_by = :me AND status = 'pending'"  # noqa: S608

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, text
 
 from outbox.bulk import BulkInsert
 from services.shell.delivery import Delivery
-from services.shell.waiting import COLUMNS, NEW, SHOWN, Status, Waiting, values_of, waiting_from
+from services.shell.waiting import COLUMNS, NEW, READ, SHOWN, Status, Waiting, values_of, waiting_from
 
 # locked in one order; whoever adds a row behind others has locked those, so nobody resolves them unseen
 _LOAD: Final = text(
-    f"SELECT {', '.join(COLUMNS)}, seq, claimed_by FROM retries"  # noqa: S608 - names come from this code
+    f"SELECT {READ} FROM retries"  # noqa: S608 - names come from this code
     " WHERE (status IN ('pending', 'compensating') AND lane = ANY(:lanes)) OR letter_id = ANY(CAST(:letters AS uuid[]))"
     " ORDER BY lane, replay_id = '', seq FOR UPDATE"
 )
@@ -41,7 +41,10 @@ class Queue:
     """The rows of a batch's lanes. me: this process's name on the rows that it has claimed."""
 
     def __init__(self, rows: Iterable[Waiting], me: UUID) -> None:
-        self._rows = {row.letter_id: row for row in rows}
+        self._rows: dict[str, Waiting] = {}
+        self._lanes: dict[str, dict[str, Waiting]] = {}
+        for row in rows:
+            self._keep(row)
         self._me = me
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -74,7 +77,7 @@ class Queue:
 
     def put(self, row: Waiting) -> None:
         """A row's new state."""
-        self._rows[row.letter_id] = row
+        self._keep(row)
         self._changed.add(row.letter_id)
         self._gone.discard(row.letter_id)
         self._moved.add(row.lane)
@@ -87,7 +90,7 @@ class Queue:
         if row.operation in SHOWN or delivery.replay.id:
             self.put(replace(row, status=Status.RESOLVED, next_attempt_at=None))
             return
-        del self._rows[row.letter_id]
+        del self._rows[row.letter_id], self._lanes[row.lane][row.letter_id]
         self._changed.discard(row.letter_id)
         self._gone.add(row.letter_id)
         self._moved.add(row.lane)
@@ -141,8 +144,13 @@ class Queue:
         if self._moved:
             db.execute(_PROMOTE, {"now": now, "lanes": sorted(self._moved)})
 
+    def _keep(self, row: Waiting) -> None:
+        """By lane as well: every message of a batch asks for its own."""
+        self._rows[row.letter_id] = row
+        self._lanes.setdefault(row.lane, {})[row.letter_id] = row
+
     def _lane(self, lane: str) -> list[Waiting]:
-        return [row for row in self._rows.values() if row.lane == lane]
+        return list(self._lanes.get(lane, {}).values())
 
     def _order(self, letter_id: str) -> tuple[bool, int]:
         return self._rows[letter_id].order

@@ -164,6 +164,8 @@ COLUMNS: Final = {
     "edit_of": "text",
 }
 """What is written; whoever writes a row gives up its claim on it."""
+READ: Final = ", ".join((*COLUMNS, "seq", "claimed_by"))
+"""What `waiting_from` needs of a row."""
 
 
 def values_of(row: Waiting) -> tuple[Any, ...]:
