@@ -25,13 +25,21 @@ class ServiceEndedError(Exception):
 class Fleet:
     """One process of each service.
 
-    environ: what the services read, `<SERVICE>_METRICS_PORT` included. logs: the folder of their logs.
+    environ: what the services read, `<SERVICE>_METRICS_PORT` included. logs: the folder of their logs. modules: service
+    -> the module that runs it, where that is not the service's own.
     """
 
-    def __init__(self, environ: Mapping[str, str], logs: Path, services: Sequence[str] = SERVICES) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        logs: Path,
+        services: Sequence[str] = SERVICES,
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
         self._environ = dict(environ)
         self._logs = logs
         self._services = services
+        self._modules = dict(modules or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *only: str) -> None:
@@ -74,6 +82,11 @@ class Fleet:
                 process.wait()
         self._processes.clear()
 
+    def pids(self, service: str) -> list[int]:
+        """The process of a service, if it runs."""
+        process = self._processes.get(service)
+        return [process.pid] if process is not None and process.poll() is None else []
+
     def log(self, service: str) -> Path:
         """Where a service logs."""
         return self._logs / f"{service}.log"
@@ -81,7 +94,7 @@ class Fleet:
     def _spawn(self, service: str) -> subprocess.Popen[bytes]:
         with self.log(service).open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", f"services.{service}"],
+                [sys.executable, "-m", self._modules.get(service, f"services.{service}")],
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,6 +1,6 @@
 """What has to be there before the services start: tables, schemas, topics, and something to sell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlalchemy import create_engine
@@ -53,11 +53,16 @@ def make_topics(servers: Servers) -> list[str]:
 
 def seed(servers: Servers) -> None:
     """Customers' payment methods and stock for the sample; what is there already stays as it is."""
+    payment_methods(servers, [method for customer in CUSTOMERS for method in methods_of(customer)])
+    stock(servers, PRODUCTS, on_hold={"sku-on-hold"})
+
+
+def payment_methods(servers: Servers, methods: Sequence[tuple[str, str, str]]) -> None:
+    """Customers store (payment method, customer, the provider's token); what is there already stays as it is."""
     engine = create_engine(servers.database_url("payment"))
     with engine.begin() as db:
-        _METHOD.run(db, [method for customer in CUSTOMERS for method in methods_of(customer)])
+        _METHOD.run(db, methods)
     engine.dispose()
-    stock(servers, PRODUCTS, on_hold={"sku-on-hold"})
 
 
 def stock(servers: Servers, units: dict[str, int], on_hold: frozenset[str] | set[str] = frozenset()) -> None:

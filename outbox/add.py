@@ -6,19 +6,20 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from json.encoder import encode_basestring_ascii as encode_text
 from typing import Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from outbox.bulk import BulkInsert, Database
+from outbox.bulk import BulkCopy, Database, text_of
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 SHARDS: Final = 16
 """Keys are spread over this many shards; one relay owns a shard at a time. Never change it with rows in the table."""
 
-_INSERT: Final = BulkInsert(
+_COPY: Final = BulkCopy(
     "outbox",
     {
         "id": "uuid",
@@ -28,7 +29,7 @@ _INSERT: Final = BulkInsert(
         "payload": "bytea",
         "topic": "text",
         "key": "bytea",
-        "headers": "jsonb",
+        "headers": "json",
         "shard": "smallint",
     },
 )
@@ -65,11 +66,11 @@ class Record:
 
 
 def add(db: Database, *records: Record) -> None:
-    """Write `records` with one statement, to be published after the commit, each key's in this order.
+    """Write `records` with one COPY, to be published after the commit, each key's in this order.
 
     db: a Session or Connection in a transaction. Raises what the database raises; nothing is published then.
     """
-    _INSERT.run(db, [_row(record) for record in records])
+    _COPY.run(db, [_row(record) for record in records])
 
 
 def shard_of(key: str) -> int:
@@ -79,7 +80,7 @@ def shard_of(key: str) -> int:
 
 def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes | None, str, int]:
     return (
-        str(record.id),
+        text_of(record.id),
         record.aggregatetype,
         record.key,
         record.type or record.topic,
@@ -93,7 +94,7 @@ def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes |
 
 def dump_headers(headers: Headers) -> str:
     """Headers as JSON: [[name, text]], or [name, {"base64": text}] for bytes that JSON can't hold."""
-    return json.dumps([[name, _dump_value(value)] for name, value in headers])
+    return f"[{', '.join([f'[{encode_text(name)}, {_dump_value(value)}]' for name, value in headers])}]"
 
 
 def load_headers(stored: Sequence[tuple[str, object]]) -> list[tuple[str, str | bytes | None]]:
@@ -101,15 +102,16 @@ def load_headers(stored: Sequence[tuple[str, object]]) -> list[tuple[str, str | 
     return [(name, _load_value(value)) for name, value in stored]
 
 
-def _dump_value(value: bytes | None) -> object:
+def _dump_value(value: bytes | None) -> str:
+    """The value as JSON."""
     if value is None:
-        return None
+        return "null"
     try:
         decoded = value.decode()
     except UnicodeDecodeError:
         decoded = "\0"
-    # Postgres' jsonb has no NUL
-    return {"base64": base64.b64encode(value).decode()} if "\0" in decoded else decoded
+    # Postgres' JSON has no NUL
+    return json.dumps({"base64": base64.b64encode(value).decode()}) if "\0" in decoded else encode_text(decoded)
 
 
 def _load_value(value: object) -> bytes | None:

@@ -5,14 +5,15 @@ finds, which is why every decision must also hold without the inbox.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from psycopg2.errorcodes import UNIQUE_VIOLATION
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 
-from outbox.bulk import BulkInsert
+from outbox.bulk import BulkCopy, array
 
 KEEP_DAYS: Final = 30
 AHEAD_DAYS: Final = 7
@@ -22,17 +23,14 @@ _SEEN = text(
     "SELECT event_id FROM inbox WHERE consumer = :consumer AND (event_id, occurred_on) IN"
     " (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:days AS date[])))"
 )
-_INSERT: Final = BulkInsert(
-    "inbox", {"event_id": "uuid", "occurred_on": "date", "consumer": "text"}, "ON CONFLICT DO NOTHING"
-)
+_COPY: Final = BulkCopy("inbox", {"event_id": "uuid", "occurred_on": "date", "consumer": "text"})
 
 
 class HandledElsewhereError(Exception):
-    """Another process handled one of these events in the meantime: roll back and look again."""
+    """One of these events was handled before, by whoever: roll back and look again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """The identity of a delivery: the event's id and the day it says it occurred."""
 
     event_id: UUID
@@ -43,16 +41,23 @@ def seen(db: Connection, consumer: str, deliveries: Sequence[Seen]) -> set[UUID]
     """The ids among `deliveries` that `consumer` has handled. One statement."""
     if not deliveries:
         return set()
-    ids = [str(d.event_id) for d in deliveries]
-    found = db.execute(_SEEN, {"consumer": consumer, "ids": ids, "days": [d.occurred_on for d in deliveries]})
+    ids, days = array("uuid", [d.event_id for d in deliveries]), array("date", [d.occurred_on for d in deliveries])
+    found = db.execute(_SEEN, {"consumer": consumer, "ids": ids, "days": days})
     return {UUID(str(event_id)) for event_id in found.scalars()}
 
 
 def add(db: Connection, consumer: str, deliveries: Iterable[Seen]) -> None:
-    """Remember `deliveries` as handled. One statement. Raises HandledElsewhereError when one was there already."""
-    rows = sorted((str(d.event_id), d.occurred_on, consumer) for d in deliveries)
-    if _INSERT.run(db, rows) != len(rows):
-        raise HandledElsewhereError(f"{consumer}: an event of this batch was handled by another process")
+    """Remember `deliveries` as handled. One statement.
+
+    Raises HandledElsewhereError when one was there already: the transaction is lost then.
+    """
+    rows = [(*delivery, consumer) for delivery in sorted(deliveries)]
+    try:
+        _COPY.run(db, rows)
+    except IntegrityError as error:
+        if getattr(error.orig, "pgcode", "") != UNIQUE_VIOLATION:
+            raise
+        raise HandledElsewhereError(f"{consumer}: an event of this batch was handled before") from error
 
 
 def maintain(db: Connection, today: date, keep_days: int = KEEP_DAYS) -> None:
@@ -82,7 +87,7 @@ def _create(db: Connection, day: date) -> None:
     ).all()
     upper = day + timedelta(days=1)
     db.execute(text(f"CREATE TABLE {_name(day)} PARTITION OF inbox FOR VALUES FROM ('{day}') TO ('{upper}')"))
-    _INSERT.run(db, [(str(row.event_id), day, row.consumer) for row in moved])
+    _COPY.run(db, [(row.event_id, day, row.consumer) for row in moved])
 
 
 def _name(day: date) -> str:

@@ -4,8 +4,9 @@ Topics, subscriptions and the right to publish derive from it; a service whose h
 refuses to start. "What happens when a payment is declined?" is the entry `payment.declined`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from schemas.events import EVENTS
 
@@ -252,7 +253,8 @@ def may_publish(service: str) -> frozenset[str]:
     return frozenset(e.event for e in MAP if e.said_by == service)
 
 
-def reactions(service: str) -> dict[str, frozenset[str]]:
+@cache
+def reactions(service: str) -> Mapping[str, frozenset[str]]:
     """For each event or timer that `service` handles: the events that it may answer with."""
     heard = {e.event: frozenset(r.publishes) for e in MAP for r in e.heard_by if r.service == service}
     return heard | {t.name: frozenset(t.publishes) for t in TIMERS if t.service == service}

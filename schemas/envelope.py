@@ -4,6 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -48,13 +49,18 @@ def trace_headers(incoming: list[Header]) -> list[Header]:
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """
-    found = {name: value for name, value in incoming if value is not None and len(value) <= TRACE_HEADERS.get(name, -1)}
+    found = {
+        name: value
+        for name, value in incoming
+        if name in TRACE_HEADERS and value is not None and len(value) <= TRACE_HEADERS[name]
+    }
     parent = found.get("traceparent", b"").decode("utf-8", "replace")
     if not _TRACEPARENT.fullmatch(parent):
         return [("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode())]
     return [(name, found[name]) for name in TRACE_HEADERS if name in found]
 
 
+@lru_cache(maxsize=64)
 def rfc3339(instant: datetime) -> str:
     """`2026-11-23T10:00:00.000000Z`."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -8,6 +8,7 @@ Amounts are integers in the currency's minor unit, instants are aware datetimes 
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -241,27 +242,33 @@ EVENTS: dict[str, type[Event]] = {
 }
 
 _FIELDS = {name: tuple(f.name for f in fields(event)) for name, event in EVENTS.items()}
+_VALUES = {name: attrgetter(*names) for name, names in _FIELDS.items()}
+_PICKS = {name: itemgetter(*names) for name, names in _FIELDS.items()}
 _LINES: dict[str, type[Line] | type[ReleasedLine]] = {
     CheckoutRequested.TYPE: Line,
     CheckoutAccepted.TYPE: Line,
     WarehouseReleased.TYPE: ReleasedLine,
 }
 _LINE_FIELDS = {line: tuple(f.name for f in fields(line)) for line in (Line, ReleasedLine)}
+_LINE_VALUES = {line: attrgetter(*names) for line, names in _LINE_FIELDS.items()}
 
 
 def to_record(event: Event) -> dict[str, Any]:
     """The event as the dict that Avro writes, without the envelope's fields."""
-    record = {name: getattr(event, name) for name in _FIELDS[event.TYPE]}
+    names, values = _FIELDS[event.TYPE], _VALUES[event.TYPE](event)
+    record: dict[str, Any] = dict(zip(names, values, strict=True)) if len(names) > 1 else {names[0]: values}
     line = _LINES.get(event.TYPE)
     if line is not None:
-        record["lines"] = [{n: getattr(x, n) for n in _LINE_FIELDS[line]} for x in record["lines"]]
+        names, pick = _LINE_FIELDS[line], _LINE_VALUES[line]
+        record["lines"] = [dict(zip(names, pick(x), strict=True)) for x in record["lines"]]
     return record
 
 
 def from_record(event_type: str, record: dict[str, Any]) -> Event:
     """The event that `to_record` wrote; fields of a newer schema that this code doesn't know are dropped."""
-    values = {name: record[name] for name in _FIELDS[event_type]}
+    names, values = _FIELDS[event_type], _PICKS[event_type](record)
+    fields_of = dict(zip(names, values, strict=True)) if len(names) > 1 else {names[0]: values}
     line = _LINES.get(event_type)
     if line is not None:
-        values["lines"] = tuple(line(**x) for x in values["lines"])
-    return EVENTS[event_type](**values)
+        fields_of["lines"] = tuple([line(**x) for x in fields_of["lines"]])
+    return EVENTS[event_type](**fields_of)

@@ -1,7 +1,7 @@
 """Reads the facts: three databases, every topic, the provider's ledger over HTTP."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Final
@@ -31,7 +31,11 @@ _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0
 
 
-def read_facts(servers: Servers) -> Facts:
+Journal = Callable[[], Iterable[dict[str, Any]]]
+"""Reads the provider's own journal."""
+
+
+def read_facts(servers: Servers, journal: Journal) -> Facts:
     """Everything the audit looks at.
 
     The ends first and their traces after: what has ended no longer moves, so a running system is read soundly.
@@ -42,7 +46,7 @@ def read_facts(servers: Servers) -> Facts:
         _in_database(servers, service, partial(own[service], facts))
     for service in SERVICES:
         _in_database(servers, service, partial(_common, facts, service, servers.topic_prefix))
-    for entry in ledger_entries(servers.payment_provider_url):
+    for entry in journal():
         row = LedgerEntry(entry["kind"], entry["payment_id"], entry["amount_minor"], entry["currency"])
         facts.ledger.setdefault(entry["checkout_id"], []).append(row)
     return facts

@@ -12,8 +12,7 @@ from services.shell.states import States
 
 DEADLINE = DueTimer(
     DeadlinePassed,
-    "SELECT checkout_id FROM checkouts WHERE status = 'accepted' AND expires_at <= :now"
-    " ORDER BY expires_at LIMIT :limit",
+    "SELECT checkout_id FROM checkouts WHERE due_at <= :now ORDER BY due_at LIMIT :limit",
 )
 
 

@@ -5,13 +5,15 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+from outbox.bulk import array
 from schemas.events import CheckoutAccepted, Event
 from services.payment.state import Payment, PaymentMethod, Wallet
 from services.payment.tables import PAYMENTS
 from services.shell.states import States
 
 _LOAD_METHODS: Final = text(
-    "SELECT payment_method_id, customer_id, token FROM payment_methods WHERE payment_method_id = ANY(:ids)"
+    "SELECT payment_method_id, customer_id, token FROM payment_methods"
+    " WHERE payment_method_id = ANY(CAST(:ids AS text[]))"
 )
 
 
@@ -41,8 +43,8 @@ class Wallets:
 
 
 def load(db: Connection, events: Sequence[Event]) -> Wallets:
-    """The payments that `events` are about, and the payment methods that they name: two statements."""
+    """The payments that `events` are about, and the payment methods that they name: two statements at most."""
     payments = PAYMENTS.load(db, (event.checkout_id for event in events))
     named = sorted({event.payment_method_id for event in events if isinstance(event, CheckoutAccepted)})
-    rows = db.execute(_LOAD_METHODS, {"ids": named})
+    rows = db.execute(_LOAD_METHODS, {"ids": array("text", named)}) if named else ()
     return Wallets(payments, {row.payment_method_id: PaymentMethod(**row._asdict()) for row in rows})

@@ -2,10 +2,8 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Row
-
 from services.payment.state import Payment, Status
-from services.shell.states import StateTable, field_names
+from services.shell.states import StateTable
 
 PAYMENTS_V1: Final = (
     # only the provider's token for a card is ever stored, never its number
@@ -50,6 +48,9 @@ PAYMENTS_V2: Final = (
     """,
 )
 
+# room on the page for the versions of a row
+PAYMENTS_V3: Final = ("ALTER TABLE payments SET (fillfactor = 50)",)
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",
@@ -65,9 +66,8 @@ _TYPES: Final = {
 }
 
 
-def _payment(row: Row[Any]) -> Payment:
-    values = {name: getattr(row, name) for name in field_names(Payment)}
-    return Payment(**values | {"status": Status(row.status)})
+def _payment(*, status: str, **values: Any) -> Payment:
+    return Payment(status=Status(status), **values)
 
 
-PAYMENTS: Final = StateTable("payments", _payment, _TYPES, {})
+PAYMENTS: Final = StateTable("payments", _payment, _TYPES)

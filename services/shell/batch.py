@@ -7,10 +7,11 @@ Read `Batch._attempt` for the life of a batch: known? load, decide, write, commi
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import structlog
 from psycopg2 import errorcodes
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 import outbox
@@ -54,39 +55,45 @@ class Batch:
         self._desk = desk
         self._clock = clock
         self._probe = probe
+        self._doubtful = False
 
     def settle(self, deliveries: Sequence[Delivery]) -> Draft:
         """Handle `deliveries` in one transaction; what can't be written because of one of them is split from it.
 
         Returns what is done, postponed (its key waits for a call) and the calls to make.
+        Messages are taken for new: the inbox refuses a batch with one that it has, and only then is it asked.
+        Redeliveries are rare and come together, so after a batch that had some it is asked first.
         Raises DatabaseUnavailableError, RegistryUnavailableError: nothing was done, ask again later.
         """
+        return self._settle(deliveries, doubtful=self._doubtful)
+
+    def _settle(self, deliveries: Sequence[Delivery], *, doubtful: bool) -> Draft:
         while True:
             draft = Draft()
             try:
-                self._attempt(deliveries, draft)
+                self._attempt(deliveries, draft, doubtful=doubtful)
             except HandledElsewhereError as race:
                 self._take_back(draft)
                 log.info("looking again", reason=str(race))
-            except DBAPIError as error:
+                doubtful = True
+            except (DBAPIError, ValueError) as error:
                 self._take_back(draft)
-                if not _retry_at_once(error):
-                    return self._isolate(deliveries, str(error.orig).strip())
-            # psycopg2 refuses a NUL in a string before the server sees it
-            except ValueError as error:
-                self._take_back(draft)
-                return self._isolate(deliveries, str(error))
+                again = isinstance(error, DBAPIError) and _retry_at_once(error)
+                if doubtful and not again:
+                    return self._isolate(deliveries, str(getattr(error, "orig", error)).strip())
+                doubtful = True
             except BaseException:
                 self._take_back(draft)
                 raise
             else:
+                self._doubtful = draft.duplicates > 0
                 return draft
 
-    def _attempt(self, deliveries: Sequence[Delivery], draft: Draft) -> None:
+    def _attempt(self, deliveries: Sequence[Delivery], draft: Draft, *, doubtful: bool) -> None:
         now, group = self._clock(), self._desk.scribe.group
         self._probe("before_transaction")
         with self._engine.begin() as db:
-            handled = inbox.seen(db, group, [d.seen for d in deliveries if d.place is not None])
+            handled = self._handled(db, deliveries) if doubtful else set()
             fresh, duplicates = unseen(deliveries, handled)
             waiting = queue.load(db, fresh, self._desk.me)
             world = self._service.load(db, [d.event for d in fresh if d.event is not None])
@@ -101,23 +108,26 @@ class Batch:
             self._probe("before_commit")
         self._probe("after_commit")
         for partition, offsets in draft.fine.items():
-            for offset in offsets:
-                self._desk.flood.fine(partition, offset)
+            self._desk.flood.fine(partition, offsets)
         draft.duplicates = len(duplicates)
         draft.done += duplicates
+
+    def _handled(self, db: Connection, deliveries: Sequence[Delivery]) -> set[UUID]:
+        """What of it the inbox has."""
+        return inbox.seen(db, self._desk.scribe.group, [d.seen for d in deliveries if d.place is not None])
 
     def _isolate(self, deliveries: Sequence[Delivery], reason: str) -> Draft:
         """Halve until the message that can't be written stands alone; that one is set aside."""
         if len(deliveries) == 1:
             return self._set_aside(deliveries[0], reason)
         half = len(deliveries) // 2
-        first = self.settle(deliveries[:half])
+        first = self._settle(deliveries[:half], doubtful=True)
         # a key whose call is out now must not be decided on in the second half
         rest = [d for d in deliveries[half:] if d.key not in first.held]
         first.postponed += [d for d in deliveries[half:] if d.key in first.held]
         try:
             if rest:
-                first.join(self.settle(rest))
+                first.join(self._settle(rest, doubtful=True))
         except BaseException:
             # the first half is committed, and its messages come again
             self._take_back(first)

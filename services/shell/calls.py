@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -64,9 +64,10 @@ class Calls:
         if not self._ready.wait(_START_S):
             raise RuntimeError("the thread of the provider calls did not start")
 
-    def submit(self, delivery: Delivery, call: Call) -> None:
-        """Make `call`, which its gate admitted, for `delivery`; it comes back from `answered` with its answer."""
-        self._loop.call_soon_threadsafe(self._start, delivery, call)
+    def submit(self, calls: Sequence[tuple[Delivery, Call]]) -> None:
+        """Make calls, which their gates admitted; each delivery comes back from `answered` with its answer."""
+        if calls:
+            self._loop.call_soon_threadsafe(self._start, calls)
 
     def answered(self) -> list[Delivery]:
         """Deliveries whose answer has come since this was last asked."""
@@ -97,10 +98,11 @@ class Calls:
         self._loop.call_soon(self._ready.set)
         self._loop.run_forever()
 
-    def _start(self, delivery: Delivery, call: Call) -> None:
-        task = self._loop.create_task(self._answer(delivery, call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, calls: Sequence[tuple[Delivery, Call]]) -> None:
+        for delivery, call in calls:
+            task = self._loop.create_task(self._answer(delivery, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, delivery: Delivery, call: Call) -> None:
         gate = self._gates[call.operation]
@@ -117,7 +119,7 @@ class Calls:
     async def _ask(self, gate: Gate, delivery: Delivery, call: Call) -> object:
         if self._places is None:
             raise RuntimeError("the calls' loop is not running")
-        async with gate.turn(), self._places:
+        async with gate, self._places:
             tries = delivery.waiting.attempts if delivery.waiting else 0
             try:
                 # after an unknown outcome nothing is tried before it is known what happened

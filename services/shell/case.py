@@ -70,7 +70,7 @@ class Case:
         self.desk.service.check_answer(delivery.event_type, decision.events)
         records = [self.desk.scribe.event(said, delivery, self.now) for said in decision.events]
         old = self.world.current(delivery.key)
-        if decision.state is not None and decision.state != old:
+        if decision.state is not None and decision.state is not old and decision.state != old:
             self.world.keep(decision.state)
         self.draft.trace(old, decision, delivery, self.now)
         self.draft.records += records

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from uuid import UUID, uuid5
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
 from dlq.letter import NO_REPLAY, Origin, Replay, originals
+from outbox.bulk import text_of
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
 from schemas.envelope import CHECKOUT_ID, Envelope, Header
@@ -128,7 +129,13 @@ def _delivery(
     except UndecodableError as error:
         return _defective(origin, place, error, event_id)
     return Delivery(
-        key, envelope.event, envelope.event_id, envelope.occurred_at, origin, place, letter_id=str(envelope.event_id)
+        key,
+        envelope.event,
+        envelope.event_id,
+        envelope.occurred_at,
+        origin,
+        place,
+        letter_id=text_of(envelope.event_id),
     )
 
 
@@ -183,9 +190,13 @@ def _bytes(raw: str | bytes | None) -> bytes | None:
 
 
 def _headers(message: Message) -> list[Header]:
-    headers = message.headers() or []
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return [(name, _bytes(value)) for name, value in pairs]
+    headers = message.headers()
+    if headers is None:
+        return []
+    if isinstance(headers, dict):
+        raise TypeError("headers of a consumed message are pairs: a name may stand twice")
+    # the client gives bytes; its signature allows text for what is to be sent
+    return cast("list[Header]", headers)
 
 
 def _checked_key(key: bytes | None, checkout_id: str) -> str:

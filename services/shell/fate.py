@@ -60,11 +60,13 @@ class Fate:
 
     def bury_compensated(self, lane: str) -> None:
         """Letters of what was given up follow when everything was let go."""
-        state = self._case.state(lane)
-        if state is None or not self._case.desk.service.let_go(state):
+        given_up = self._queue.compensating(lane)
+        if not given_up:
             return
-        for row in self._queue.compensating(lane):
-            self._bury(row, compensated=True)
+        state = self._case.state(lane)
+        if state is not None and self._case.desk.service.let_go(state):
+            for row in given_up:
+                self._bury(row, compensated=True)
 
     def _judge(self, delivery: Delivery, kind: FaultClass, row: Waiting) -> bool:
         """Try again as the policy says, or give up; whether it is tried again."""

@@ -3,7 +3,7 @@
 Pure: outcomes in, "go on" or "stop" out. A partition that is stopped is tried again with a single message.
 """
 
-from collections import OrderedDict
+from collections.abc import Sequence
 
 Partition = tuple[str, int]
 
@@ -18,13 +18,14 @@ class Flood:
     def __init__(self, at_least: int, window: int) -> None:
         self._at_least = at_least
         self._window = max(window, 2 * at_least)
-        self._outcomes: dict[Partition, OrderedDict[int, bool]] = {}
+        self._outcomes: dict[Partition, dict[int, bool]] = {}
         self._probing: set[Partition] = set()
 
-    def fine(self, partition: Partition, offset: int) -> None:
-        """A message was handled."""
+    def fine(self, partition: Partition, offsets: Sequence[int]) -> None:
+        """Messages were handled."""
         self._probing.discard(partition)
-        self._saw(partition, offset, dead=False)
+        for offset in offsets[-self._window :]:
+            self._saw(partition, offset, dead=False)
 
     def may_fail(self, partition: Partition, offset: int, fine: int = 0) -> bool:
         """Whether one more message of the partition may fail; False: stop the partition.
@@ -50,15 +51,15 @@ class Flood:
             self._probing.discard(partition)
 
     def _is_flooded(self, partition: Partition, fine: int) -> bool:
-        outcomes = list(self._outcomes.get(partition, OrderedDict[int, bool]()).values())
+        outcomes = list(self._outcomes.get(partition, {}).values())
         newest = outcomes[max(0, len(outcomes) + fine - self._window) :]
         dead = sum(newest)
         return dead >= self._at_least and dead * 2 > min(self._window, len(newest) + fine)
 
     def _saw(self, partition: Partition, offset: int, *, dead: bool) -> None:
-        outcomes = self._outcomes.setdefault(partition, OrderedDict())
+        outcomes = self._outcomes.setdefault(partition, {})
         # a batch that is tried again sees the same offsets again
         outcomes.pop(offset, None)
         outcomes[offset] = dead
         while len(outcomes) > self._window:
-            outcomes.popitem(last=False)
+            del outcomes[next(iter(outcomes))]

@@ -8,8 +8,8 @@ instead of all coming back together.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
@@ -49,7 +49,7 @@ class Gate(CircuitBreakerListener):
         self._calling = 0
         self._allowance = limit
         self._reopen_at = 0.0
-        self._turn: asyncio.Condition | None = None
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
     def state(self) -> str:
@@ -84,20 +84,23 @@ class Gate(CircuitBreakerListener):
         with self._lock:
             return max(0, min(self._places(), self._allowance - self._admitted))
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """A place among the calls that are made at once; only on the event loop of the calls."""
-        if self._turn is None:
-            self._turn = asyncio.Condition()
-        async with self._turn:
-            await self._turn.wait_for(lambda: self._calling < self._allowance)
-            self._calling += 1
-        try:
-            yield
-        finally:
-            async with self._turn:
-                self._calling -= 1
-                self._turn.notify_all()
+    async def __aenter__(self) -> None:
+        """Take a place among the calls that are made at once; only on the event loop of the calls."""
+        while self._calling >= self._allowance:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        self._calling += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the place to who waits; an answer may have made one more."""
+        self._calling -= 1
+        free = self._allowance - self._calling
+        while free > 0 and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
 
     def success(self, _cb: CircuitBreaker) -> None:
         """pybreaker: a call was answered."""

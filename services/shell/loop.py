@@ -194,12 +194,7 @@ class Loop:
     def _after(self, draft: Draft) -> None:
         if draft.records:
             self._wake.set()
-        for delivery, call in draft.calls:
-            if self._calls is None:
-                raise RuntimeError(f"{self._service.name} has nobody to make its provider calls")
-            self._lanes.hold(delivery)
-            self._out += 1
-            self._calls.submit(delivery, call)
+        self._call(draft)
         self._lanes.postpone(draft.postponed)
         for partition in draft.stalled:
             self._stall(partition)
@@ -207,6 +202,16 @@ class Loop:
             if delivery.place is not None:
                 self._intake.finish(*delivery.place)
         self._metrics.settled(draft)
+
+    def _call(self, draft: Draft) -> None:
+        if not draft.calls:
+            return
+        if self._calls is None:
+            raise RuntimeError(f"{self._service.name} has nobody to make its provider calls")
+        for delivery, _ in draft.calls:
+            self._lanes.hold(delivery)
+        self._out += len(draft.calls)
+        self._calls.submit(draft.calls)
 
     def _stall(self, partition: tuple[str, int]) -> None:
         """Most of a partition fails: leave it in Kafka, tell somebody, and look again later with one message."""

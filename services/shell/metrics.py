@@ -1,5 +1,6 @@
 """Prometheus metrics of a service process. No label without a bound."""
 
+from collections import Counter as Counts
 from collections.abc import Callable
 from typing import Final
 
@@ -45,14 +46,15 @@ class Metrics:
         """A batch was committed."""
         self._handled.labels(self._service).inc(len(draft.done))
         self._duplicates.labels(self._service).inc(draft.duplicates)
-        for fault in draft.retried:
-            self._retries.labels(self._service, fault).inc()
+        for fault, count in Counts(draft.retried).items():
+            self._retries.labels(self._service, fault).inc(count)
         for disposition, operation in draft.dead:
             self._dead.labels(self._service, disposition).inc()
             if operation in COMPENSATIONS:
                 self._undone.labels(self._service, operation).inc()
-        for step in draft.steps:
-            self._transitions.labels(self._service, step.from_state or "none", step.to_state).inc()
+        moves = Counts((step.from_state or "none", step.to_state) for step in draft.steps)
+        for (source, target), count in moves.items():
+            self._transitions.labels(self._service, source, target).inc(count)
 
     def published(self, count: int) -> None:
         """The relay delivered events."""

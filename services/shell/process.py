@@ -1,5 +1,6 @@
 """One service process: consumer, relay, timers and health pages; start, graceful stop."""
 
+import gc
 import os
 import signal
 import threading
@@ -37,6 +38,8 @@ _STUCK_S: Final = 60.0
 _LEAVE_S: Final = 4.0
 _LOOK_S: Final = 0.2
 _REGISTRY_AGAIN_S: Final = 1.0
+_GARBAGE: Final = 50_000
+"""New objects until the collector looks; Python's default, 700, is less than one message of a batch makes."""
 
 log = structlog.get_logger("shell.process")
 
@@ -47,8 +50,6 @@ def make_engine(url: str, service: str) -> Engine:
         url,
         pool_size=3,
         max_overflow=2,
-        # a server that was restarted is noticed before work is put on a dead connection
-        pool_pre_ping=True,
         connect_args={
             "application_name": service,
             "connect_timeout": 5,
@@ -74,12 +75,20 @@ def run(
     if not _warm_up(codec, service, stop):
         return
     process = _Process(service, settings, engine, codec, metrics or Metrics(service.name), probe)
+    _look_less_for_garbage()
     try:
         process.run_until(stop)
     finally:
         process.close()
         codec.close()
         engine.dispose()
+
+
+def _look_less_for_garbage() -> None:
+    """What is loaded by now stays, and a batch makes many objects without cycles: looking for some is time lost."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -8,14 +8,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from outbox.bulk import BulkInsert
+from outbox.bulk import BulkInsert, array
 from services.shell.delivery import Delivery
 from services.shell.waiting import COLUMNS, NEW, READ, SHOWN, Status, Waiting, values_of, waiting_from
 
 # locked in one order; whoever adds a row behind others has locked those, so nobody resolves them unseen
 _LOAD: Final = text(
     f"SELECT {READ} FROM retries"  # noqa: S608 - names come from this code
-    " WHERE (status IN ('pending', 'compensating') AND lane = ANY(:lanes)) OR letter_id = ANY(CAST(:letters AS uuid[]))"
+    " WHERE (status IN ('pending', 'compensating') AND lane = ANY(CAST(:lanes AS text[])))"
+    " OR letter_id = ANY(CAST(:letters AS uuid[]))"
     " ORDER BY lane, replay_id = '', seq FOR UPDATE"
 )
 _CHANGED: Final = [name for name in COLUMNS if name != "letter_id"]
@@ -31,7 +32,7 @@ _DELETE: Final = text("DELETE FROM retries WHERE letter_id = ANY(CAST(:letters A
 # this process has claimed: it must be found when the claim ends with the process
 _PROMOTE: Final = text(
     "UPDATE retries SET next_attempt_at = :now WHERE status = 'pending' AND next_attempt_at IS NULL"
-    " AND lane = ANY(:lanes) AND NOT EXISTS (SELECT 1 FROM retries AS first"
+    " AND lane = ANY(CAST(:lanes AS text[])) AND NOT EXISTS (SELECT 1 FROM retries AS first"
     " WHERE first.lane = retries.lane AND first.status = 'pending' AND NOT first.early"
     " AND (first.replay_id = '', first.seq) < (retries.replay_id = '', retries.seq))"
 )
@@ -63,6 +64,8 @@ class Queue:
 
     def is_behind(self, delivery: Delivery) -> bool:
         """Whether an earlier message of its lane still waits."""
+        if delivery.key not in self._lanes:
+            return False
         own = self._rows.get(delivery.letter_id)
         ahead = [r for r in self._lane(delivery.key) if r.holds_up and r.letter_id != delivery.letter_id]
         if own is not None and own.status is Status.PENDING:
@@ -140,9 +143,9 @@ class Queue:
         changed = [self._rows[letter_id] for letter_id in sorted(self._changed, key=self._order)]
         _SAVE.run(db, [values_of(row) for row in changed])
         if self._gone:
-            db.execute(_DELETE, {"letters": sorted(self._gone)})
+            db.execute(_DELETE, {"letters": array("uuid", sorted(self._gone))})
         if self._moved:
-            db.execute(_PROMOTE, {"now": now, "lanes": sorted(self._moved)})
+            db.execute(_PROMOTE, {"now": now, "lanes": array("text", sorted(self._moved))})
 
     def _keep(self, row: Waiting) -> None:
         """By lane as well: every message of a batch asks for its own."""
@@ -150,7 +153,7 @@ class Queue:
         self._lanes.setdefault(row.lane, {})[row.letter_id] = row
 
     def _lane(self, lane: str) -> list[Waiting]:
-        return list(self._lanes.get(lane, {}).values())
+        return list(self._lanes[lane].values()) if lane in self._lanes else []
 
     def _order(self, letter_id: str) -> tuple[bool, int]:
         return self._rows[letter_id].order
@@ -160,5 +163,5 @@ def load(db: Connection, deliveries: Sequence[Delivery], me: UUID) -> Queue:
     """The rows of the deliveries' lanes and, of those that came as replays, their own. One statement."""
     lanes = sorted({delivery.key for delivery in deliveries})
     letters = sorted({d.letter_id for d in deliveries if d.replay.id or d.waiting is not None})
-    rows = db.execute(_LOAD, {"lanes": lanes, "letters": letters}).all()
+    rows = db.execute(_LOAD, {"lanes": array("text", lanes), "letters": array("uuid", letters)}).all()
     return Queue([waiting_from(row) for row in rows], me)

@@ -11,6 +11,7 @@ from dlq import letter as dead_letter
 from dlq.ledger import Entry, State, moment
 from dlq.letter import Disposition, Letter
 from outbox.add import Record
+from outbox.bulk import text_of
 from schemas.choreography import LEDGER_TOPIC
 from schemas.codec import Codec
 from schemas.envelope import Envelope, Header, event_headers, trace_headers
@@ -39,7 +40,7 @@ class Scribe:
             payload=self.codec.encode(envelope),
             type=event.TYPE,
             aggregatetype="checkout",
-            headers=event_headers(envelope, self.source, cause.event_id, _trace(cause)),
+            headers=event_headers(envelope, self.source, text_of(cause.event_id), _trace(cause)),
             id=envelope.event_id,
         )
 

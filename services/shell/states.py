@@ -5,14 +5,18 @@ stay locked until the transaction ends; `version` catches the one race that lock
 the same row.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, text
+from psycopg2.errorcodes import UNIQUE_VIOLATION
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import IntegrityError
 
-from outbox.bulk import BulkInsert
+from outbox.bulk import BulkCopy, array, unnest
 from outbox.inbox import HandledElsewhereError
+
+_KEY: Final = "checkout_id"
 
 
 class HasCheckoutId(Protocol):
@@ -34,42 +38,80 @@ Keep = Callable[[Any], Any]
 class StateTable(Generic[S]):
     """One table of states.
 
-    make: builds a state from a row. columns: field -> Postgres type. keep: how a field's value is written where
-    the driver doesn't know its type.
+    make: builds a state from its columns' values. columns: field -> Postgres type, `checkout_id` first. keep: how a
+    field's value is written where the driver doesn't know its type.
     """
 
     def __init__(
-        self, table: str, make: Callable[[Row[Any]], S], columns: Mapping[str, str], keep: Mapping[str, Keep]
+        self, table: str, make: Callable[..., S], columns: Mapping[str, str], keep: Mapping[str, Keep] | None = None
     ) -> None:
-        names = list(columns)
-        rest = [name for name in names if name != "checkout_id"]
-        updates = ", ".join(f"{name} = excluded.{name}" for name in [*rest, "version"])
-        self._names, self._make, self._keep = names, make, keep
+        self._table, self._make, self._keep = table, make, keep or {}
+        self._columns = dict(columns)
+        self._names = tuple(columns)
+        self._values_of = attrgetter(*self._names)
         # names come from this code; values are bound
         self._load = text(
-            f"SELECT {', '.join(names)}, version FROM {table}"  # noqa: S608
-            " WHERE checkout_id = ANY(:ids) ORDER BY checkout_id FOR UPDATE"
+            f"SELECT {', '.join(columns)}, version FROM {table}"  # noqa: S608
+            f" WHERE {_KEY} = ANY(CAST(:ids AS text[])) ORDER BY {_KEY} FOR UPDATE"
         )
-        self._upsert = BulkInsert(
-            table,
-            {**columns, "version": "bigint"},
-            f"ON CONFLICT (checkout_id) DO UPDATE SET {updates}, updated_at = now()"
-            f" WHERE {table}.version = excluded.version - 1",
-        )
+        self._insert = BulkCopy(table, {**columns, "version": "bigint"})
+        self._updates: dict[tuple[str, ...], TextClause] = {}
 
     def load(self, db: Connection, checkout_ids: Iterable[str]) -> "States[S]":
         """The states of `checkout_ids`, locked in the order of their ids, so that two batches can't deadlock."""
-        rows = db.execute(self._load, {"ids": sorted(set(checkout_ids))}).all()
-        return States(self, {row.checkout_id: (self._make(row), row.version) for row in rows})
+        ids = sorted(set(checkout_ids))
+        rows = db.execute(self._load, {"ids": array("text", ids)}).all() if ids else []
+        loaded = [(self._make(**dict(zip(self._names, row, strict=False))), row[-1]) for row in rows]
+        return States(self, {state.checkout_id: (state, version) for state, version in loaded})
 
-    def save(self, db: Connection, states: Iterable[tuple[S, int]]) -> None:
-        """Write (state, new version). Raises HandledElsewhereError when another process created one of them."""
-        rows = sorted((*self._values(state), version) for state, version in states)
-        if self._upsert.run(db, rows) != len(rows):
-            raise HandledElsewhereError("another process created one of these checkouts meanwhile")
+    def insert(self, db: Connection, states: Sequence[S]) -> None:
+        """Write states that are new. Raises HandledElsewhereError when another process created one of them."""
+        try:
+            self._insert.run(db, [(*self._row(state), 1) for state in states])
+        except IntegrityError as error:
+            if getattr(error.orig, "pgcode", "") != UNIQUE_VIOLATION or not self._is_about_key(error):
+                raise
+            raise HandledElsewhereError("another process created one of these checkouts meanwhile") from error
 
-    def _values(self, state: S) -> list[Any]:
-        return [self._keep.get(name, _as_is)(getattr(state, name)) for name in self._names]
+    def update(self, db: Connection, states: Sequence[S], olds: Sequence[S], versions: Sequence[int]) -> None:
+        """Write what differs between `states` and `olds`, and the next of `versions`; both are locked rows."""
+        if not states:
+            return
+        new, old = self._by_column(states), self._by_column(olds)
+        changed = tuple(name for name in self._names if new[name] != old[name])
+        columns = {name: self._array(name, new[name]) for name in (_KEY, *changed)}
+        columns["version"] = array("bigint", [version + 1 for version in versions])
+        if db.execute(self._update(changed), columns).rowcount != len(states):
+            raise HandledElsewhereError("another process changed one of these checkouts meanwhile")
+
+    def _update(self, names: tuple[str, ...]) -> TextClause:
+        """The statement that writes these columns: few differ in a batch, and the others' values need not travel."""
+        if names not in self._updates:
+            kinds = {_KEY: "text", **{name: self._columns[name] for name in names}, "version": "bigint"}
+            sets = ", ".join(f"{name} = new.{name}" for name in (*names, "version"))
+            self._updates[names] = text(
+                f"UPDATE {self._table} AS old SET {sets}, updated_at = now()"  # noqa: S608
+                f" FROM {unnest(kinds)} AS new ({', '.join(kinds)})"
+                f" WHERE old.{_KEY} = new.{_KEY} AND old.version = new.version - 1"
+            )
+        return self._updates[names]
+
+    def _by_column(self, states: Sequence[S]) -> dict[str, Sequence[Any]]:
+        return dict(zip(self._names, zip(*map(self._values_of, states), strict=True), strict=True))
+
+    def _array(self, name: str, values: Sequence[Any]) -> str:
+        keep = self._keep.get(name)
+        return array(self._columns[name], map(keep, values) if keep else values)
+
+    def _row(self, state: S) -> Sequence[Any]:
+        values: tuple[Any, ...] = self._values_of(state)
+        if not self._keep:
+            return values
+        return [self._keep.get(name, _as_is)(value) for name, value in zip(self._names, values, strict=True)]
+
+    def _is_about_key(self, error: IntegrityError) -> bool:
+        diag = getattr(error.orig, "diag", None)
+        return getattr(diag, "constraint_name", "") == f"{self._table}_pkey"
 
 
 class States(Generic[S]):
@@ -77,7 +119,7 @@ class States(Generic[S]):
 
     def __init__(self, table: StateTable[S], loaded: dict[str, tuple[S, int]]) -> None:
         self._table = table
-        self._versions = {key: version for key, (_, version) in loaded.items()}
+        self._loaded = loaded
         self._states = {key: state for key, (state, _) in loaded.items()}
         self._changed: set[str] = set()
 
@@ -85,9 +127,9 @@ class States(Generic[S]):
         """What is known of a checkout now, changes of this batch included."""
         return self._states.get(checkout_id)
 
-    def known(self) -> list[S]:
+    def known(self) -> Collection[S]:
         """Every state of the batch."""
-        return list(self._states.values())
+        return self._states.values()
 
     def put(self, state: S) -> None:
         """The new state of a checkout."""
@@ -95,14 +137,13 @@ class States(Generic[S]):
         self._changed.add(state.checkout_id)
 
     def save(self, db: Connection) -> None:
-        """Write what changed, with one statement."""
-        self._table.save(db, ((self._states[key], self._versions.get(key, 0) + 1) for key in sorted(self._changed)))
+        """Write what changed: a statement for what is new, and one for what was there."""
+        changed = sorted(self._changed)
+        self._table.insert(db, [self._states[key] for key in changed if key not in self._loaded])
+        olds = [self._loaded[key] for key in changed if key in self._loaded]
+        states = [self._states[state.checkout_id] for state, _ in olds]
+        self._table.update(db, states, [state for state, _ in olds], [version for _, version in olds])
 
 
 def _as_is(value: Any) -> Any:
     return value
-
-
-def field_names(state: type[Any]) -> list[str]:
-    """The fields of a state, which are its table's columns."""
-    return [f.name for f in fields(state)]

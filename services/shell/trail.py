@@ -1,14 +1,13 @@
 """The audit trail: every change of every checkout's state, written in the transaction that changed it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from outbox.bulk import BulkInsert
+from outbox.bulk import BulkCopy
 
 TRAIL_V1: Final = (
     """
@@ -26,7 +25,14 @@ TRAIL_V1: Final = (
     "CREATE INDEX audit_trail_checkout ON audit_trail (checkout_id, seq)",
 )
 
-_INSERT: Final = BulkInsert(
+# the one index that it is read by is its key as well
+TRAIL_V2: Final = (
+    "ALTER TABLE audit_trail DROP CONSTRAINT audit_trail_pkey",
+    "DROP INDEX audit_trail_checkout",
+    "ALTER TABLE audit_trail ADD PRIMARY KEY (checkout_id, seq)",
+)
+
+_COPY: Final = BulkCopy(
     "audit_trail",
     {
         "checkout_id": "text",
@@ -40,8 +46,7 @@ _INSERT: Final = BulkInsert(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One row: from which state to which, because of which event, when (UTC)."""
 
     checkout_id: str
@@ -54,6 +59,5 @@ class Step:
 
 
 def add(db: Connection, steps: Sequence[Step]) -> None:
-    """Write `steps`, in their order, with one statement."""
-    rows = [(s.checkout_id, s.from_state, s.to_state, s.cause_type, str(s.cause_id), s.note, s.at) for s in steps]
-    _INSERT.run(db, rows)
+    """Write `steps`, in their order, with one COPY."""
+    _COPY.run(db, steps)

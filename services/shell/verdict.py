@@ -111,7 +111,8 @@ class Verdict:
         self._draft.held.add(delivery.key)
 
     def _handle(self, delivery: Delivery, decision: Decision[Any]) -> None:
-        changed = bool(decision.events) or decision.state != self._case.state(delivery.key)
+        # only a replay's outcome tells of it
+        changed = bool(delivery.replay.id) and self._changes(delivery, decision)
         self._case.write(delivery, decision)
         self._draft.done.append(delivery)
         if delivery.place is not None:
@@ -121,6 +122,9 @@ class Verdict:
         self._queue.resolve(delivery)
         self._queue.wake_early(delivery.key, self._case.now)
         self._fate.bury_compensated(delivery.key)
+
+    def _changes(self, delivery: Delivery, decision: Decision[Any]) -> bool:
+        return bool(decision.events) or decision.state != self._case.state(delivery.key)
 
     def _tell(self, delivery: Delivery, decision: Decision[Any], *, changed: bool) -> None:
         """What became of a replay, in the ledger and in its row, which a second replay will meet."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+from outbox.bulk import array, unnest
 from schemas.events import CheckoutAccepted, Event
 from services.shell.service import DueTimer
 from services.shell.states import States
@@ -14,18 +15,18 @@ from services.warehouse.tables import RESERVATIONS
 
 EXPIRY = DueTimer(
     ReservationExpired,
-    "SELECT checkout_id FROM reservations WHERE status = 'reserved' AND expires_at <= :now"
-    " ORDER BY expires_at LIMIT :limit",
+    "SELECT checkout_id FROM reservations WHERE due_at <= :now ORDER BY due_at LIMIT :limit",
 )
 
 # locked in the order of the skus, so that two batches that share products can't deadlock
 _LOAD_STOCK: Final = text(
-    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE"
+    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(CAST(:skus AS text[]))"
+    " ORDER BY sku FOR UPDATE"
 )
+_MOVED: Final = {"sku": "text", "on_hand": "bigint", "reserved": "bigint", "committed": "bigint"}
 _SAVE_STOCK: Final = text(
-    "UPDATE stock SET on_hand = new.on_hand, reserved = new.reserved, committed = new.committed, updated_at = now()"
-    " FROM unnest(CAST(:sku AS text[]), CAST(:on_hand AS bigint[]), CAST(:reserved AS bigint[]),"
-    " CAST(:committed AS bigint[])) AS new (sku, on_hand, reserved, committed) WHERE stock.sku = new.sku"
+    f"UPDATE stock SET {', '.join(f'{name} = new.{name}' for name in _MOVED)}, updated_at = now()"  # noqa: S608
+    f" FROM {unnest(_MOVED)} AS new ({', '.join(_MOVED)}) WHERE stock.sku = new.sku"
 )
 
 
@@ -59,8 +60,8 @@ class Shelves:
         self._reservations.save(db)
         moved = [self._stock[sku] for sku in sorted(self._moved)]
         if moved:
-            names = ("sku", "on_hand", "reserved", "committed")
-            db.execute(_SAVE_STOCK, {name: [getattr(stock, name) for stock in moved] for name in names})
+            columns = {name: array(kind, [getattr(stock, name) for stock in moved]) for name, kind in _MOVED.items()}
+            db.execute(_SAVE_STOCK, columns)
 
 
 def load(db: Connection, events: Sequence[Event]) -> Shelves:
@@ -75,5 +76,5 @@ def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str
 
 
 def _stock(db: Connection, skus: Iterable[str]) -> dict[str, Stock]:
-    rows = db.execute(_LOAD_STOCK, {"skus": sorted(skus)})
+    rows = db.execute(_LOAD_STOCK, {"skus": array("text", sorted(skus))})
     return {row.sku: Stock(**row._asdict()) for row in rows}

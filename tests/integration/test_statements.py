@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from confluent_kafka import Message
-from sqlalchemy import Engine, text
+from psycopg2.extensions import cursor
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy import event as sqlalchemy_event
 from uuid_utils.compat import uuid7
 
@@ -91,7 +92,7 @@ class Bench:
     def __init__(self, system: System, service: Service, settings: Settings) -> None:
         self.system = system
         self.now = datetime.now(UTC)
-        self._engine = system.engine(service.name)
+        self._engine = create_engine(system.servers.database_url(service.name))
         self.name = service.name
         self.prefix = system.servers.topic_prefix
         self.letters: list[Record] = []
@@ -193,8 +194,19 @@ class Bench:
 def _counted(engine: Engine) -> Cost:
     cost = Cost()
 
-    def statement(*_: Any) -> None:
-        cost.statements += 1
+    class Counting(cursor):
+        """COPY goes past SQLAlchemy, so the driver is what counts."""
+
+        def execute(self, *arguments: Any) -> None:
+            cost.statements += 1
+            super().execute(*arguments)
+
+        def copy_expert(self, *arguments: Any) -> None:
+            cost.statements += 1
+            super().copy_expert(*arguments)
+
+    def connected(driver: Any, _record: Any) -> None:
+        driver.cursor_factory = Counting
 
     def commit(*_: Any) -> None:
         cost.commits += 1
@@ -202,7 +214,8 @@ def _counted(engine: Engine) -> Cost:
     def rollback(*_: Any) -> None:
         cost.rollbacks += 1
 
-    sqlalchemy_event.listen(engine, "before_cursor_execute", statement)
+    engine.dispose()
+    sqlalchemy_event.listen(engine, "connect", connected)
     sqlalchemy_event.listen(engine, "commit", commit)
     sqlalchemy_event.listen(engine, "rollback", rollback)
     return cost
@@ -377,42 +390,42 @@ holding = answer(reserved, held)
 taking = answer(committed, always(Captured(amount_minor=200)))
 refusing = answer(committed, always(Refused(refusal=Refusal.BY_BANK, provider_code="no")))
 
-Batches = dict[tuple[str, str], tuple[tuple[Step, ...], int]]
+Batches = dict[tuple[str, str], tuple[tuple[Step, ...], int | Cost]]
 
 # (service, what the batch is): what comes, the last step being the batch; SQL statements.
 # Always: what was handled (1; not of timers and rows), what waits in these lanes (1), the states (1). Where there is
 # any of it: states saved (1), audit trail (1), events, letters and ledger (1), handled (1); at the warehouse stock read
 # (1) and saved (1); at the payment methods read (1). Of what waits: saved (1), deleted (1), who is next (1).
 BATCHES: Final[Batches] = {
-    ("checkout", "requested"): ((request(),), 7),
-    ("checkout", "requested against the rules"): ((request(total_minor=1),), 7),
-    ("checkout", "requested and cancelled before"): ((cancel, request()), 7),
-    ("checkout", "the same events again"): ((again(request()),), 3),
-    ("checkout", "the same requests as new events"): ((request(), request()), 4),
-    ("checkout", "other requests under known ids"): ((request(), request(3)), 7),
-    ("checkout", "unreadable"): ((unreadable,), 7),
-    ("checkout", "of checkouts that nobody knows"): ((authorized,), 6),
+    ("checkout", "requested"): ((request(),), 6),
+    ("checkout", "requested against the rules"): ((request(total_minor=1),), 6),
+    ("checkout", "requested and cancelled before"): ((cancel, request()), 6),
+    ("checkout", "the same events again"): ((again(request()),), Cost(5, commits=1, rollbacks=1)),
+    ("checkout", "the same requests as new events"): ((request(), request()), 3),
+    ("checkout", "other requests under known ids"): ((request(), request(3)), 6),
+    ("checkout", "unreadable"): ((unreadable,), 5),
+    ("checkout", "of checkouts that nobody knows"): ((authorized,), 5),
     ("checkout", "events before their time, taken again and handled"): ((authorized, request(), waiting), 7),
     ("checkout", "events before their time, taken again too early"): ((authorized, waiting), 4),
-    ("checkout", "more events before their time"): ((authorized, delayed), 6),
-    ("checkout", "payment delayed"): ((request(), delayed), 6),
-    ("checkout", "replays of what was refused"): ((request(), request(3), replayed), 7),
-    ("checkout", "cancel requested"): ((request(), cancel), 7),
-    ("checkout", "cancel requested first"): ((cancel,), 6),
-    ("checkout", "cancel requested too late"): ((request(), authorized, captured, cancel), 5),
-    ("checkout", "authorized"): ((request(), authorized), 7),
-    ("checkout", "warehouse confirmed"): ((request(), authorized, committed), 6),
-    ("checkout", "captured"): ((request(), authorized, committed, captured), 7),
-    ("checkout", "captured, heard first"): ((request(), authorized, captured), 7),
-    ("checkout", "warehouse rejected"): ((request(), rejected), 7),
-    ("checkout", "declined"): ((request(), declined), 7),
-    ("checkout", "confirm failed"): ((request(), authorized, confirm_failed), 7),
-    ("checkout", "capture failed"): ((request(), authorized, committed, capture_failed), 7),
-    ("checkout", "reservation lapsed"): ((request(), lapsed), 7),
-    ("checkout", "stock let go"): ((request(), declined, released), 5),
-    ("checkout", "money let go"): ((request(), declined, voided), 5),
-    ("checkout", "both let go"): ((request(), declined, released, voided), 6),
-    ("checkout", "both let go, refunded"): ((request(), cancel, released, refunded), 6),
+    ("checkout", "more events before their time"): ((authorized, delayed), 5),
+    ("checkout", "payment delayed"): ((request(), delayed), 5),
+    ("checkout", "replays of what was refused"): ((request(), request(3), replayed), 6),
+    ("checkout", "cancel requested"): ((request(), cancel), 6),
+    ("checkout", "cancel requested first"): ((cancel,), 5),
+    ("checkout", "cancel requested too late"): ((request(), authorized, captured, cancel), 4),
+    ("checkout", "authorized"): ((request(), authorized), 6),
+    ("checkout", "warehouse confirmed"): ((request(), authorized, committed), 5),
+    ("checkout", "captured"): ((request(), authorized, committed, captured), 6),
+    ("checkout", "captured, heard first"): ((request(), authorized, captured), 6),
+    ("checkout", "warehouse rejected"): ((request(), rejected), 6),
+    ("checkout", "declined"): ((request(), declined), 6),
+    ("checkout", "confirm failed"): ((request(), authorized, confirm_failed), 6),
+    ("checkout", "capture failed"): ((request(), authorized, committed, capture_failed), 6),
+    ("checkout", "reservation lapsed"): ((request(), lapsed), 6),
+    ("checkout", "stock let go"): ((request(), declined, released), 4),
+    ("checkout", "money let go"): ((request(), declined, voided), 4),
+    ("checkout", "both let go"): ((request(), declined, released, voided), 5),
+    ("checkout", "both let go, refunded"): ((request(), cancel, released, refunded), 5),
     ("checkout", "deadline passed"): ((request(), timer(DeadlinePassed)), 5),
     ("checkout", "a bit of everything"): (
         (
@@ -426,49 +439,49 @@ BATCHES: Final[Batches] = {
         ),
         9,
     ),
-    ("warehouse", "accepted"): ((accept(),), 9),
-    ("warehouse", "accepted and out of stock"): ((accept(sku="sku-rare"),), 8),
-    ("warehouse", "accepted, product unknown"): ((accept(sku="sku-none"),), 8),
-    ("warehouse", "accepted, failed before"): ((failed, accept()), 5),
-    ("warehouse", "confirmed"): ((accept(), confirmed), 9),
-    ("warehouse", "confirmed, on hold"): ((accept(sku="sku-on-hold"), confirmed), 8),
-    ("warehouse", "confirmed without a reservation"): ((confirmed,), 7),
-    ("warehouse", "failed, reserved"): ((accept(), failed), 9),
-    ("warehouse", "failed, committed"): ((accept(), confirmed, failed), 9),
-    ("warehouse", "failed, nothing held"): ((failed,), 8),
-    ("warehouse", "failed without being accepted"): ((never_accepted,), 5),
+    ("warehouse", "accepted"): ((accept(),), 8),
+    ("warehouse", "accepted and out of stock"): ((accept(sku="sku-rare"),), 7),
+    ("warehouse", "accepted, product unknown"): ((accept(sku="sku-none"),), 7),
+    ("warehouse", "accepted, failed before"): ((failed, accept()), 4),
+    ("warehouse", "confirmed"): ((accept(), confirmed), 8),
+    ("warehouse", "confirmed, on hold"): ((accept(sku="sku-on-hold"), confirmed), 7),
+    ("warehouse", "confirmed without a reservation"): ((confirmed,), 6),
+    ("warehouse", "failed, reserved"): ((accept(), failed), 8),
+    ("warehouse", "failed, committed"): ((accept(), confirmed, failed), 8),
+    ("warehouse", "failed, nothing held"): ((failed,), 7),
+    ("warehouse", "failed without being accepted"): ((never_accepted,), 4),
     ("warehouse", "reservation lapsed"): ((accept(), timer(ReservationExpired)), 7),
     ("warehouse", "a bit of everything"): (
         (mixed((accept(),), (accept(sku="sku-rare"),), (accept(), confirmed), (accept(), failed), (failed,)),),
         9,
     ),
-    ("payment", "accepted"): ((accept(),), 7),
-    ("payment", "accepted, method unknown"): ((accept(payment_method_id="nobody:ok"),), 8),
-    ("payment", "accepted, not the owner"): ((accept(customer_id="somebody"),), 8),
-    ("payment", "reserved: asks the provider"): ((accept(), reserved), 6),
-    ("payment", "reserved first"): ((reserved,), 7),
-    ("payment", "accepted last: asks the provider"): ((reserved, accept()), 6),
-    ("payment", "authorized"): ((accept(), holding), 8),
-    ("payment", "declined"): ((accept(), answer(reserved, always(Declined(code="X", provider_code="x")))), 8),
-    ("payment", "confirmed: asks the provider"): ((accept(), holding, committed), 6),
-    ("payment", "captured"): ((accept(), holding, taking), 8),
-    ("payment", "capture failed"): ((accept(), holding, refusing), 8),
-    ("payment", "confirmed without an authorization"): ((committed,), 7),
-    ("payment", "failed, nothing held"): ((accept(), failed), 8),
-    ("payment", "failed: asks the provider"): ((accept(), holding, failed), 6),
-    ("payment", "voided"): ((accept(), holding, answer(failed, always(Voided()))), 8),
-    ("payment", "refunded"): ((accept(), holding, taking, answer(failed, always(Refunded(amount_minor=200)))), 8),
-    ("payment", "no answer: into the retry table"): ((accept(), answer(reserved, no_answer)), 10),
-    ("payment", "the provider is down: into the retry table"): ((accept(), down(reserved)), 10),
-    ("payment", "parked behind what waits"): ((accept(), answer(reserved, no_answer), failed), 7),
-    ("payment", "taken from the retry table: asks the provider"): ((accept(), answer(reserved, no_answer), waiting), 5),
+    ("payment", "accepted"): ((accept(),), 6),
+    ("payment", "accepted, method unknown"): ((accept(payment_method_id="nobody:ok"),), 7),
+    ("payment", "accepted, not the owner"): ((accept(customer_id="somebody"),), 7),
+    ("payment", "reserved: asks the provider"): ((accept(), reserved), 4),
+    ("payment", "reserved first"): ((reserved,), 5),
+    ("payment", "accepted last: asks the provider"): ((reserved, accept()), 5),
+    ("payment", "authorized"): ((accept(), holding), 6),
+    ("payment", "declined"): ((accept(), answer(reserved, always(Declined(code="X", provider_code="x")))), 6),
+    ("payment", "confirmed: asks the provider"): ((accept(), holding, committed), 4),
+    ("payment", "captured"): ((accept(), holding, taking), 6),
+    ("payment", "capture failed"): ((accept(), holding, refusing), 6),
+    ("payment", "confirmed without an authorization"): ((committed,), 5),
+    ("payment", "failed, nothing held"): ((accept(), failed), 6),
+    ("payment", "failed: asks the provider"): ((accept(), holding, failed), 4),
+    ("payment", "voided"): ((accept(), holding, answer(failed, always(Voided()))), 6),
+    ("payment", "refunded"): ((accept(), holding, taking, answer(failed, always(Refunded(amount_minor=200)))), 6),
+    ("payment", "no answer: into the retry table"): ((accept(), answer(reserved, no_answer)), 8),
+    ("payment", "the provider is down: into the retry table"): ((accept(), down(reserved)), 8),
+    ("payment", "parked behind what waits"): ((accept(), answer(reserved, no_answer), failed), 5),
+    ("payment", "taken from the retry table: asks the provider"): ((accept(), answer(reserved, no_answer), waiting), 4),
     ("payment", "taken from the retry table and handled"): (
         (accept(), answer(reserved, no_answer), answer(waiting, held)),
-        8,
+        7,
     ),
     ("payment", "taken from the retry table and given up"): (
         (accept(), answer(reserved, no_answer), answer(waiting, no_answer)),
-        8,
+        7,
     ),
     ("payment", "given up, and let go: the letters follow"): (
         (
@@ -477,11 +490,11 @@ BATCHES: Final[Batches] = {
             answer(waiting, no_answer),
             answer(failed, always(Declined(code="X", provider_code="x"))),
         ),
-        10,
+        8,
     ),
-    ("payment", "answers that fit no rule: dead letters"): ((accept(), answer(reserved, always("nonsense"))), 8),
-    ("payment", "replays: ask the provider"): ((accept(), answer(reserved, always("nonsense")), replayed), 4),
-    ("payment", "replays: handled"): ((accept(), answer(reserved, always("nonsense")), answer(replayed, held)), 10),
+    ("payment", "answers that fit no rule: dead letters"): ((accept(), answer(reserved, always("nonsense"))), 6),
+    ("payment", "replays: ask the provider"): ((accept(), answer(reserved, always("nonsense")), replayed), 2),
+    ("payment", "replays: handled"): ((accept(), answer(reserved, always("nonsense")), answer(replayed, held)), 8),
     ("payment", "replays: too late"): (
         (
             accept(),
@@ -489,7 +502,7 @@ BATCHES: Final[Batches] = {
             answer(failed, always(Declined(code="X", provider_code="x"))),
             replayed,
         ),
-        8,
+        6,
     ),
     ("payment", "a bit of everything"): (
         (
@@ -517,7 +530,7 @@ def test_a_batch_is_one_transaction_of_as_many_statements_whatever_its_size(
     draft, cost = bench.costs(deliveries)
     bench.mend()
     assert len(draft.done) + len(draft.calls) == len(deliveries) == size
-    assert cost == Cost(statements, commits=1, rollbacks=0)
+    assert cost == (statements if isinstance(statements, Cost) else Cost(statements, commits=1))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -659,7 +672,7 @@ def test_an_answer_that_fits_no_rule_is_a_dead_letter_in_the_same_transaction(be
     assert draft.dead == [("unsafe", "authorize")]
     assert sorted(d.key for d in draft.done) == sorted(ids)
     assert bench.statuses(ids[1:]) == {DECIDED_BADLY.status}
-    assert cost == Cost(10, commits=1)
+    assert cost == Cost(8, commits=1)
 
 
 # --- what the batches of the retry table come to ----------------------------------------------------------------------

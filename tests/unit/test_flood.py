@@ -15,7 +15,7 @@ def feed(flood: Flood, outcomes: str, partition: Partition = HERE, first: int = 
     told = ""
     for offset, outcome in enumerate(outcomes, start=first):
         if outcome == ".":
-            flood.fine(partition, offset)
+            flood.fine(partition, [offset])
             told += "."
         else:
             told += "x" if flood.may_fail(partition, offset) else "S"
@@ -80,7 +80,7 @@ def test_a_message_that_fails_again_is_among_the_newest() -> None:
 def test_a_message_that_is_fine_at_its_second_try_is_fine() -> None:
     flood = Flood(at_least=3, window=6)
     assert feed(flood, "xxx") == "xxx"
-    flood.fine(HERE, 1)
+    flood.fine(HERE, [1])
     assert feed(flood, "x", first=3) == "x"
 
 

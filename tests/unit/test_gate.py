@@ -149,7 +149,7 @@ class Crowd:
         self.tasks = [asyncio.ensure_future(self._call()) for _ in range(count)]
 
     async def _call(self) -> None:
-        async with self.gate.turn():
+        async with self.gate:
             self.at_it += 1
             self.most = max(self.most, self.at_it)
             self._change.set()
@@ -202,7 +202,7 @@ def test_when_all_is_well_never_more_than_the_limit_are_made_at_once() -> None:
 
 def test_a_call_that_breaks_or_is_dropped_gives_its_turn_to_the_next() -> None:
     async def broken(of: Gate) -> None:
-        async with of.turn():
+        async with of:
             raise RefusedError
 
     async def play() -> None:
