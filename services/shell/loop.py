@@ -6,7 +6,7 @@ One thread owns it all.
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from outbox import inbox
+from outbox.add import Record
 from outbox.relay import Probe, no_probe
-from outbox.wake import Wake
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.batch import Batch, DatabaseUnavailableError
@@ -46,12 +46,15 @@ log = structlog.get_logger("shell.loop")
 
 @dataclass(frozen=True)
 class Parts:
-    """What a loop works with. calls: None for a service that calls nobody. clock: the time now, UTC."""
+    """What a loop works with. committed: told of records that are in the outbox now. clock: the time now, UTC.
+
+    calls: None for a service that calls nobody.
+    """
 
     codec: Codec
     engine: Engine
     batch: Batch
-    wake: Wake
+    committed: Callable[[Sequence[Record]], None]
     calls: Calls | None
     worker: RetryWorker
     flood: Flood
@@ -71,7 +74,7 @@ class Loop:
         make_intake: Callable[[Callable[[set[tuple[str, int]]], None]], Intake],
     ) -> None:
         self._service, self._settings = service, settings
-        self._codec, self._engine, self._batch, self._wake = parts.codec, parts.engine, parts.batch, parts.wake
+        self._codec, self._engine, self._batch, self._committed = parts.codec, parts.engine, parts.batch, parts.committed
         self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
         self._worker, self._flood = parts.worker, parts.flood
         self._probe = parts.probe
@@ -193,7 +196,7 @@ class Loop:
 
     def _after(self, draft: Draft) -> None:
         if draft.records:
-            self._wake.set()
+            self._committed(draft.records)
         self._call(draft)
         self._lanes.postpone(draft.postponed)
         for partition in draft.stalled:
@@ -207,7 +210,7 @@ class Loop:
         if not draft.calls:
             return
         if self._calls is None:
-            raise RuntimeError(f"{self._service.name} has nobody to make its provider calls")
+            raise RuntimeError(f"{self._service.name} has nobody to make its calls")
         for delivery, _ in draft.calls:
             self._lanes.hold(delivery)
         self._out += len(draft.calls)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Producer
 from sqlalchemy import Engine, create_engine
 
+from outbox.add import Record
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
@@ -123,18 +124,18 @@ class _Process:
         self._metrics = metrics
         self._gates = self._make_gates(service)
         self._calls = self._make_calls(service)
-        self._loop = self._make_loop(settings, engine, codec, probe)
-        self._metrics.watch(
-            "checkout_partitions_stopped",
-            "Partitions stopped because most of their messages fail: page somebody",
-            lambda: len(self._loop.stalled()),
-        )
         self._relay = Relay(
             engine,
             lambda: Producer(producer_config(settings.kafka_bootstrap_servers)),
             self._wake,
             probe=probe,
             on_published=self._metrics.published,
+        )
+        self._loop = self._make_loop(settings, engine, codec, probe)
+        self._metrics.watch(
+            "checkout_partitions_stopped",
+            "Partitions stopped because most of their messages fail: page somebody",
+            lambda: len(self._loop.stalled()),
         )
         self._threads = [
             threading.Thread(target=self._guard, args=(part.run,), name=name, daemon=True)
@@ -153,10 +154,15 @@ class _Process:
         batch = Batch(engine, Desk(service, scribe, policy(settings), self._gates, flood, me), _now, probe)
         claims = Claims(engine, me, settings.retry_lease_s)
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
-        parts = Parts(codec, engine, batch, self._wake, self._calls, worker, flood, _now, self._metrics, probe)
+        parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
         config = consumer_config(settings.kafka_bootstrap_servers, group)
         return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
+
+    def _committed(self, records: Sequence[Record]) -> None:
+        """Published straight from memory; what is lost on the way is in the table."""
+        self._relay.offer(records)
+        self._wake.set()
 
     def _make_gates(self, service: Service) -> Gates:
         """One per provider operation, and one for look-ups."""
