@@ -12,7 +12,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from outbox.bulk import BulkCopy, Database, text_of
+from outbox.bulk import Database, text_of
+from outbox.copying import BulkCopy
 
 Headers = Sequence[tuple[str, bytes | None]]
 

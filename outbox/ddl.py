@@ -30,8 +30,12 @@ OUTBOX_V1: Final = (
     "CREATE INDEX IF NOT EXISTS outbox_shard_seq ON outbox (shard, seq)",
 )
 
-# what nobody searches in is kept as it was written: building a jsonb costs more than the rest of the row
-OUTBOX_V2: Final = ("ALTER TABLE outbox ALTER COLUMN headers TYPE json USING headers::json",)
+OUTBOX_V2: Final = (
+    # what nobody searches in is kept as it was written: building a jsonb costs more than the rest of the row
+    "ALTER TABLE outbox ALTER COLUMN headers TYPE json USING headers::json",
+    # relays read from a floor upwards, by seq alone
+    "DROP INDEX IF EXISTS outbox_shard_seq",
+)
 
 INBOX_V1: Final = (
     # partitioned by the day the event says it occurred: an event's copies say the same day, so uniqueness holds,

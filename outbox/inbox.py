@@ -13,7 +13,8 @@ from psycopg2.errorcodes import UNIQUE_VIOLATION
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from outbox.bulk import BulkCopy, array
+from outbox.bulk import array
+from outbox.copying import BulkCopy
 
 KEEP_DAYS: Final = 30
 AHEAD_DAYS: Final = 7

@@ -7,18 +7,24 @@ published blocks its key, not the table.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import Final, cast
 
+import psycopg2
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from sqlalchemy import Connection, Engine, Row, text
-from sqlalchemy.exc import DBAPIError
+from confluent_kafka import Producer
+from psycopg2 import extensions
+from sqlalchemy import Engine
 
-from outbox.add import load_headers
+from outbox.add import Record
+from outbox.offered import Offered
+from outbox.sending import Failure, Sender, passes, producer_config
 from outbox.shards import Shards
+from outbox.waiting import Waiting
 from outbox.wake import CHANNEL, Wake
+
+__all__ = ["Probe", "Relay", "no_probe", "producer_config"]
 
 Probe = Callable[[str], None]
 """Called with the name of each point where a crash is interesting; fault tests pass one that kills the process."""
@@ -34,58 +40,15 @@ _BLOCKED_S: Final = 30.0
 _SHARE_S: Final = 2.0
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 0.5
-_FLUSH_S: Final = 0.5
-_STOP_S: Final = 5.0
-
-# codes of the client itself, which it names with an underscore: the broker did not answer, or was not asked
-_AWAY: Final = (
-    KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._PURGE_QUEUE,  # noqa: SLF001
-    KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
-)
-
-_READ = text(
-    "SELECT seq, aggregateid, topic, key, payload, headers FROM outbox"
-    " WHERE shard = ANY(:shards) AND aggregateid <> ALL(:blocked) ORDER BY seq LIMIT :limit"
-)
-_DELETE = text("DELETE FROM outbox WHERE seq = ANY(:seqs)")
 
 log = structlog.get_logger("outbox.relay")
-
-
-def producer_config(bootstrap_servers: str) -> dict[str, Any]:
-    """The settings of a producer that loses nothing and keeps order."""
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        # a resend after a lost answer is written once, and in order
-        "enable.idempotence": True,
-        "acks": "all",
-        # rows wait in the table, not in the client: a message not taken in time is simply read again
-        "delivery.timeout.ms": 30_000,
-        # a topic that isn't there is said soon: the default holds everybody up for 30 s
-        "topic.metadata.propagation.max.ms": 2_000,
-        # a round is sent as a whole; waiting for more would only add to every hop
-        "linger.ms": 1,
-        "compression.type": "lz4",
-        "message.max.bytes": 8 * 1024 * 1024,
-        "queue.buffering.max.kbytes": 256 * 1024,
-    }
-
-
-@dataclass(slots=True)
-class _Round:
-    """What became of one round's rows."""
-
-    delivered: list[int]
-    failed: list[tuple[Row[Any], KafkaError]]
 
 
 class Relay:
     """One relay; run as many as you like.
 
-    engine: the database of the outbox. make_producer: gives an idempotent producer (see `producer_config`).
-    wake: set by whoever committed rows in this process. probe: see `Probe`.
+    engine: the database of the outbox, by psycopg2. make_producer: gives an idempotent producer (see
+    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`.
     """
 
     def __init__(
@@ -97,20 +60,26 @@ class Relay:
         probe: Probe = no_probe,
         on_published: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._make_producer = make_producer
-        self._producer = make_producer()
+        self._engine = engine
+        self._sender = Sender(make_producer)
         self._wake = wake
         self._probe = probe
         self._on_published = on_published
+        self._offered = Offered()
         self._stop = threading.Event()
-        self._stop_at: float | None = None
         self._blocked: dict[str, float] = {}
         self.connected = False
 
+    def offer(self, records: Iterable[Record]) -> None:
+        """Hand over what this process has just committed, before it sets `wake`: spares reading it from the table.
+
+        Never before the commit. Only a short cut: what isn't offered is published as well. From any thread.
+        """
+        self._offered.put(records)
+
     def stop(self) -> None:
         """Ask `run` to return after the rows that are there; at most one more round is started."""
-        self._stop_at = time.monotonic()
+        self._sender.stop()
         self._stop.set()
         self._wake.set()
 
@@ -118,133 +87,82 @@ class Relay:
         """Publish until stopped. A lost database or broker is waited for, never given up."""
         while not self._stop.is_set():
             try:
-                with self._engine.connect() as db:
-                    self._publish_from(db)
-            except DBAPIError as error:
+                with closing(self._session()) as session:
+                    self._publish_from(session)
+            except psycopg2.Error as error:
                 self.connected = False
-                log.warning("outbox database unavailable", error=str(error.orig).strip())
+                log.warning("outbox database unavailable", error=str(error).strip())
                 self._wake.wait(_RECONNECT_S)
-        self._producer.flush(_FLUSH_S)
+        self._sender.close()
 
-    def _publish_from(self, db: Connection) -> None:
-        # locks, LISTEN and this setting belong to the session: it must end with the relay, not go back to a pool where
-        # the next transaction would be committed without being flushed
-        db.detach()
-        db.execute(text("SET synchronous_commit = off"))  # a delete that is lost is a duplicate, which inboxes drop
-        db.execute(text(f"LISTEN {CHANNEL}"))
-        shards = Shards(db)
+    def _session(self) -> extensions.connection:
+        """A session of the relay's own, that ends with it.
+
+        Locks, LISTEN and settings belong to the session: it must not go back to a pool where the next transaction
+        would be committed without being flushed.
+        """
+        pooled = self._engine.raw_connection()
+        session = cast("extensions.connection", pooled.driver_connection)
+        pooled.detach()
+        session.autocommit = True
+        return session
+
+    def _publish_from(self, session: extensions.connection) -> None:
+        waiting, shards = Waiting(session, self._offered), Shards(session)
         shared_at, limit = -_SHARE_S, _BATCH
+        with session.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}")
         self.connected = True
         while not self._stop.is_set():
             if time.monotonic() - shared_at >= _SHARE_S:
                 shards.share()
+                waiting.own(shards.owned)
                 shared_at = time.monotonic()
-            found, published = self.round(db, sorted(shards.owned), limit)
-            # a full read with few keys in it: look further, or one key's long queue would hold up the others
-            limit = min(limit * 2, _BATCH_MAX) if found == limit and published < limit // 2 else _BATCH
-            if not published:
-                self._rest(db)
-        self.round(db, sorted(shards.owned), limit)
+            found, published = self.round(waiting, limit)
+            # a full read: look further, or one key's long queue would hold up the others
+            limit = min(limit * 2, _BATCH_MAX) if found >= limit else _BATCH
+            if published == found:
+                # all that there was; whoever committed meanwhile has set the flag
+                self._rest(session)
+        self.round(waiting, limit)
 
-    def round(self, db: Connection, shards: Sequence[int], limit: int = _BATCH) -> tuple[int, int]:
+    def round(self, waiting: Waiting, limit: int = _BATCH) -> tuple[int, int]:
         """Publish one row of each key; how many rows were found and how many were published."""
-        rows = db.execute(_READ, {"shards": list(shards), "blocked": self._blocked_keys(), "limit": limit}).all()
-        firsts = {row.aggregateid: row for row in reversed(rows)}
+        rows = waiting.heads(self._blocked_keys(), limit)
+        firsts = {head[2]: head for head in reversed(rows)}
         if not firsts:
             return 0, 0
-        outcome = self._send(list(firsts.values())[::-1])
+        outcome = self._sender.send(list(firsts.values())[::-1], waiting.whole)
         self._probe("relay_published")
         if outcome.delivered:
-            db.execute(_DELETE, {"seqs": outcome.delivered})
+            waiting.drop(outcome.delivered)
             self._on_published(len(outcome.delivered))
-        for row, error in outcome.failed:
-            self._give_up_for_now(row, error)
-        if any(_is_stuck(error) for _, error in outcome.failed):
-            self._renew_producer()
+        for failure in outcome.failed:
+            self._give_up_for_now(failure)
         return len(rows), len(outcome.delivered)
 
-    def _send(self, rows: Sequence[Row[Any]]) -> _Round:
-        """Publish `rows` together; what was refused is tried alone: brokers refuse whole batches for one row."""
-        outcome = self._send_together(rows)
-        refused = [row for row, error in outcome.failed if not _passes(error)]
-        if refused and len(rows) > 1:
-            outcome.failed = [(row, error) for row, error in outcome.failed if _passes(error)]
-            for row in refused:
-                alone = self._send_together([row])
-                outcome.delivered += alone.delivered
-                outcome.failed += alone.failed
-        return outcome
-
-    def _send_together(self, rows: Sequence[Row[Any]]) -> _Round:
-        outcome = _Round([], [])
-        for row in rows:
-            self._produce(row, outcome)
-        while len(self._producer):
-            # message time-outs bound this: every message is reported delivered or failed in the end
-            self._producer.flush(_FLUSH_S)
-            if self._stop_at is not None and time.monotonic() - self._stop_at > _STOP_S:
-                self._producer.purge()  # the broker is away: the rows stay for the next relay
-        return outcome
-
-    def _produce(self, row: Row[Any], outcome: _Round) -> None:
-        def report(error: KafkaError | None, _message: Message) -> None:
-            if error is None:
-                outcome.delivered.append(row.seq)
-            else:
-                outcome.failed.append((row, error))
-
-        payload = None if row.payload is None else bytes(row.payload)
-        key = None if row.key is None else bytes(row.key)
-        try:
-            self._producer.produce(
-                row.topic, value=payload, key=key, headers=[*load_headers(row.headers)], on_delivery=report
-            )
-        except BufferError:
-            self._producer.flush(_FLUSH_S)  # the row is read again in the next round
-        except KafkaException as error:
-            outcome.failed.append((row, error.args[0]))
-
-    def _give_up_for_now(self, row: Row[Any], error: KafkaError) -> None:
+    def _give_up_for_now(self, failure: Failure) -> None:
         """A broker that is away is waited for; a row that the broker refuses blocks its key for a while."""
-        if _passes(error):
-            log.warning("not published, will be tried again", topic=row.topic, key=row.aggregateid, error=error.str())
+        (seq, _, key), topic, error = failure
+        if passes(error):
+            log.warning("not published, will be tried again", topic=topic, key=key, error=error.str())
             return
-        self._blocked[row.aggregateid] = time.monotonic() + _BLOCKED_S
+        self._blocked[key] = time.monotonic() + _BLOCKED_S
         log.error(
-            "the broker refuses an event: its key waits", topic=row.topic, key=row.aggregateid, seq=row.seq,
+            "the broker refuses an event: its key waits", topic=topic, key=key, seq=seq,
             error=error.str(), again_in_s=_BLOCKED_S,
         )  # fmt: skip
-
-    def _renew_producer(self) -> None:
-        """The rows are still there, so a new client loses nothing.
-
-        A client that heard "no leader" while a broker stopped may never send to that partition again, although the
-        broker is long back: every message of it times out.
-        """
-        log.warning("a new producer: the one before delivers no more")
-        self._producer = self._make_producer()
 
     def _blocked_keys(self) -> list[str]:
         now = time.monotonic()
         self._blocked = {key: until for key, until in self._blocked.items() if until > now}
         return list(self._blocked)
 
-    def _rest(self, db: Connection) -> None:
+    def _rest(self, session: extensions.connection) -> None:
         """Wait for a commit in this process, a NOTIFY from another one, or the poll interval."""
-        driver: Any = db.connection.dbapi_connection
-        driver.poll()
-        if driver.notifies:
+        session.poll()
+        if session.notifies:
             # it came after the rows were read
-            driver.notifies.clear()
+            session.notifies.clear()
             return
-        self._wake.wait(_POLL_S, driver.fileno())
-
-
-def _is_stuck(error: KafkaError) -> bool:
-    """Whether the client itself may be what is in the way."""
-    return error.fatal() or error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001
-
-
-def _passes(error: KafkaError) -> bool:
-    """Whether the row as such is in order and will be taken when the broker is back."""
-    return error.fatal() or error.retriable() or error.code() in _AWAY
+        self._wake.wait(_POLL_S, session.fileno())

@@ -5,44 +5,46 @@ shards evenly: each also holds a shared lock that says "I am here", and keeps no
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from psycopg2 import extensions
 
 from outbox.add import SHARDS
 
 _SHARD_LOCK: Final = 0x6F7574  # "out": the class of this library's advisory locks
 _PRESENCE_LOCK: Final = 0x6F7575
 
-_COUNT = text(
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = 0 AND objsubid = 2"
+_COUNT: Final = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = 0 AND objsubid = 2"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_HERE = text("SELECT pg_advisory_lock_shared(:class, 0)")
-_TRY = text("SELECT pg_try_advisory_lock(:class, :shard)")
-_RELEASE = text("SELECT pg_advisory_unlock(:class, :shard)")
+_HERE: Final = "SELECT pg_advisory_lock_shared(%s, 0)"
+_TRY: Final = "SELECT pg_try_advisory_lock(%s, %s)"
+_RELEASE: Final = "SELECT pg_advisory_unlock(%s, %s)"
 
 
 class Shards:
-    """The shards that this connection owns."""
+    """The shards that this session owns."""
 
-    def __init__(self, db: Connection) -> None:
-        self._db = db
+    def __init__(self, session: extensions.connection) -> None:
+        self._cursor = session.cursor()
         self.owned: set[int] = set()
-        db.execute(_HERE, {"class": _PRESENCE_LOCK})
+        self._ask(_HERE, _PRESENCE_LOCK)
 
     def share(self) -> None:
         """Take free shards up to this copy's part, give back what is above it."""
-        copies = self._db.execute(_COUNT, {"class": _PRESENCE_LOCK}).scalar_one()
+        copies = self._ask(_COUNT, _PRESENCE_LOCK)
         part = math.ceil(SHARDS / max(1, copies))
         for shard in sorted(self.owned)[part:]:
-            self._db.execute(_RELEASE, {"class": _SHARD_LOCK, "shard": shard})
+            self._ask(_RELEASE, _SHARD_LOCK, shard)
             self.owned.discard(shard)
         for shard in range(SHARDS):
             if len(self.owned) >= part:
                 return
-            if shard not in self.owned and self._try(shard):
+            if shard not in self.owned and self._ask(_TRY, _SHARD_LOCK, shard):
                 self.owned.add(shard)
 
-    def _try(self, shard: int) -> bool:
-        return bool(self._db.execute(_TRY, {"class": _SHARD_LOCK, "shard": shard}).scalar_one())
+    def _ask(self, question: str, *values: int) -> Any:
+        self._cursor.execute(question, values)
+        [(answer,)] = self._cursor.fetchall()
+        return answer

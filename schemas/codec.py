@@ -15,7 +15,7 @@ from typing import Any, Final
 import fastavro
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, text_of
 from schemas.events import EVENTS, from_record, to_record
 from schemas.registry_client import registry_client
 
@@ -62,7 +62,7 @@ class Codec:
         event = envelope.event
         head = self._heads.get(event.TYPE) or self._head(event.TYPE)
         record = to_record(event)
-        record["event_id"], record["occurred_at"] = envelope.event_id, envelope.occurred_at
+        record["event_id"], record["occurred_at"] = text_of(envelope.event_id), envelope.occurred_at
         out = BytesIO()
         out.write(head)
         try:

@@ -34,7 +34,7 @@ def event_headers(envelope: Envelope, source: str, causation_id: UUID | str, tra
     """CloudEvents names (binary mode), the cause and the trace: UTF-8, each name once."""
     ours: list[Header] = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", str(envelope.event_id).encode()),
+        ("ce_id", text_of(envelope.event_id).encode()),
         ("ce_type", envelope.event.TYPE.encode()),
         ("ce_source", f"/{source}".encode()),
         ("ce_time", rfc3339(envelope.occurred_at).encode()),
@@ -58,6 +58,10 @@ def trace_headers(incoming: list[Header]) -> list[Header]:
     if not _TRACEPARENT.fullmatch(parent):
         return [("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode())]
     return [(name, found[name]) for name in TRACE_HEADERS if name in found]
+
+
+text_of = lru_cache(maxsize=4096)(str)
+"""A UUID as text: an event's id is written several times while it is handled."""
 
 
 @lru_cache(maxsize=64)

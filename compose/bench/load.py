@@ -9,7 +9,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, Producer, TopicPartition
 from uuid_utils.compat import uuid7
 
+from compose.publisher import to_json
 from compose.settings import Servers
 from dlq.offsets import QUIET, bounds
 from outbox.relay import producer_config
@@ -31,7 +32,8 @@ PRODUCTS: Final = 10_000
 _ZIPF: Final = 1.0
 _MOST_LINES: Final = 5
 _QUIET_S: Final = 60.0
-_DUE_S: Final = 0.002
+_DUE_S: Final = 0.003
+_SHEAF: Final = 500
 
 
 class LoadError(Exception):
@@ -87,6 +89,19 @@ def avro(requests: Sequence[CheckoutRequested], servers: Servers) -> list[Messag
     """The requests as a shop publishes them."""
     with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
         return [_avro(request, codec) for request in requests]
+
+
+def plain(requests: Sequence[CheckoutRequested]) -> list[Message]:
+    """The requests as JSON, which is what the peers read."""
+    return [Message(request.checkout_id, to_json(request).encode(), []) for request in requests]
+
+
+def endless(servers: Servers) -> Iterator[Message]:
+    """One request after the other, each made when it is asked for."""
+    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+        for seed in itertools.count():
+            for request in baskets(_SHEAF, seed):
+                yield _avro(request, codec)
 
 
 def _avro(request: CheckoutRequested, codec: Codec) -> Message:
@@ -147,6 +162,24 @@ class Load:
         sender.join()
         return self.times
 
+    def sustain(self, messages: Iterator[Message], in_flight: int, seconds: float, parts: int) -> list[float]:
+        """Keep `in_flight` checkouts on their way for so long, then let them end; the rate in each part of the time."""
+        self.times = Times()
+        ended = [0] * parts
+        began = time.monotonic()
+        open_, seen = 0, 0
+        while (passed := time.monotonic() - began) < seconds or open_:
+            for message in itertools.islice(messages, in_flight - open_ if passed < seconds else 0):
+                self.times.due[message.key] = passed
+                self._produce(message)
+                open_ += 1
+            self._producer.poll(0)
+            self._listen()
+            now = len(self.times.completed) + len(self.times.failed)
+            ended[min(parts - 1, int(passed / seconds * parts))] += now - seen if passed < seconds else 0
+            open_, seen = open_ - (now - seen), now
+        return [count / (seconds / parts) for count in ended]
+
     def close(self) -> None:
         """Give connections back."""
         self._producer.flush(10)
@@ -156,8 +189,10 @@ class Load:
         began = time.perf_counter()
         for number, message in enumerate(messages):
             due = began + number / rate if rate else time.perf_counter()
-            while (early := due - time.perf_counter()) > 0:
-                self._producer.poll(min(early, _DUE_S))
+            while due > time.perf_counter():
+                # what is due meanwhile is sent together; its time counts from when it was due
+                time.sleep(_DUE_S)
+                self._producer.poll(0)
             self.times.due[message.key] = due
             self._produce(message)
         self._producer.flush(30)

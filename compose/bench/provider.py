@@ -39,7 +39,7 @@ class ProviderSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="BENCH_PROVIDER_")
 
-    journal: Path = Field(description="Where its journal is written when it is closed, as JSON lines")
+    journal: Path | None = Field(None, description="Where its journal is written when it is closed, as JSON lines")
     delay_s: float = Field(0.0, ge=0, description="Seconds until a call is answered")
     slow_share: float = Field(0.0, ge=0, le=1, description="Share of checkouts whose calls are slow")
     slow_s: float = Field(5.0, ge=0, description="Seconds until those are answered")
@@ -68,6 +68,8 @@ class InProcessProvider:
 
     async def close(self) -> None:
         """Write the journal."""
+        if self._settings.journal is None:
+            return
         with self._settings.journal.open("a", encoding="utf-8") as out:
             out.writelines(json.dumps(entry) + "\n" for entry in self._journal)
         self._journal.clear()

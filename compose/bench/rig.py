@@ -59,9 +59,14 @@ class Shape:
 
 
 class Rig:
-    """Made, started and ready within the block; gone after it. environ: servers, POSTGRES_ADMIN_URL among them."""
+    """Made, started and ready within the block; gone after it. environ: servers, POSTGRES_ADMIN_URL among them.
 
-    def __init__(self, environ: Mapping[str, str], folder: Path, shape: Shape | None = None) -> None:
+    services: False for what they work with, without them.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], folder: Path, shape: Shape | None = None, *, services: bool = True
+    ) -> None:
         self.name = f"bench-{uuid4().hex[:8]}"
         self.shape = shape or Shape()
         self.folder = folder / self.name
@@ -80,7 +85,7 @@ class Rig:
         }
         known = {n: self.environ[n.upper()] for n in Servers.model_fields if n.upper() in self.environ}
         self.servers = Servers(**known)  # type: ignore[arg-type]
-        self.fleets = self._make_fleets()
+        self.fleets = self._make_fleets() if services else []
 
     def __enter__(self) -> Self:
         """Databases, topics, stock, processes; ready when it returns."""

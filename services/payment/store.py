@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from outbox.bulk import array
+from outbox.prepared import Prepared
 from schemas.events import CheckoutAccepted, Event
 from services.payment.state import Payment, PaymentMethod, Wallet
 from services.payment.tables import PAYMENTS
 from services.shell.states import States
 
-_LOAD_METHODS: Final = text(
-    "SELECT payment_method_id, customer_id, token FROM payment_methods"
-    " WHERE payment_method_id = ANY(CAST(:ids AS text[]))"
+_LOAD_METHODS: Final = Prepared(
+    "payment_methods_load",
+    "SELECT payment_method_id, customer_id, token FROM payment_methods WHERE payment_method_id = ANY(:ids)",
+    {"ids": "text[]"},
 )
 
 
@@ -46,5 +48,6 @@ def load(db: Connection, events: Sequence[Event]) -> Wallets:
     """The payments that `events` are about, and the payment methods that they name: two statements at most."""
     payments = PAYMENTS.load(db, (event.checkout_id for event in events))
     named = sorted({event.payment_method_id for event in events if isinstance(event, CheckoutAccepted)})
-    rows = db.execute(_LOAD_METHODS, {"ids": array("text", named)}) if named else ()
-    return Wallets(payments, {row.payment_method_id: PaymentMethod(**row._asdict()) for row in rows})
+    rows = _LOAD_METHODS.rows(db, {"ids": array("text", named)}) if named else []
+    methods = [PaymentMethod(payment_method_id=name, customer_id=owner, token=token) for name, owner, token in rows]
+    return Wallets(payments, {method.payment_method_id: method for method in methods})

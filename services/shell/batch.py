@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 import outbox
 from outbox import inbox
 from outbox.inbox import HandledElsewhereError
+from outbox.prepared import together
 from outbox.relay import Probe, no_probe
 from services.shell import queue, trail
 from services.shell.case import Case, Desk
@@ -78,7 +79,7 @@ class Batch:
                 doubtful = True
             except (DBAPIError, ValueError) as error:
                 self._take_back(draft)
-                again = isinstance(error, DBAPIError) and _retry_at_once(error)
+                again = isinstance(error, DBAPIError) and (_is_beaten(error) or _retry_at_once(error))
                 if doubtful and not again:
                     return self._isolate(deliveries, str(getattr(error, "orig", error)).strip())
                 doubtful = True
@@ -100,11 +101,12 @@ class Batch:
             verdict = Verdict(Case(self._desk, world, waiting, draft, now))
             for delivery in fresh:
                 verdict.on(delivery)
-            world.save(db)
-            trail.add(db, draft.steps)
-            outbox.add(db, *draft.records)
-            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-            waiting.save(db, now)
+            with together(db):
+                trail.add(db, draft.steps)
+                outbox.add(db, *draft.records)
+                inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
+                waiting.save(db, now)
+                world.save(db)
             self._probe("before_commit")
         self._probe("after_commit")
         for partition, offsets in draft.fine.items():
@@ -156,18 +158,25 @@ class Batch:
             world = self._service.load(db, known) if known else None
             case = Case(self._desk, world, waiting, draft, now)
             Verdict(case).not_storable(delivery, NotStorableError(reason))
-            if world is not None:
-                world.save(db)
-            trail.add(db, draft.steps)
-            outbox.add(db, *draft.records)
-            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-            waiting.save(db, now)
+            with together(db):
+                trail.add(db, draft.steps)
+                outbox.add(db, *draft.records)
+                inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
+                waiting.save(db, now)
+                if world is not None:
+                    world.save(db)
         return draft
 
     def _take_back(self, draft: Draft) -> None:
         """Calls that were admitted and will not be made: their decisions were rolled back."""
         for _, call in draft.calls:
             self._desk.gates[call.operation].leave()
+
+
+def _is_beaten(error: DBAPIError) -> bool:
+    """Whether a key is there already: of an event that was handled before, or of a state that somebody just made."""
+    constraint: str = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
+    return getattr(error.orig, "pgcode", None) == errorcodes.UNIQUE_VIOLATION and constraint.endswith("_pkey")
 
 
 def _retry_at_once(error: DBAPIError) -> bool:

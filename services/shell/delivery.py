@@ -9,10 +9,9 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
 from dlq.letter import NO_REPLAY, Origin, Replay, originals
-from outbox.bulk import text_of
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
-from schemas.envelope import CHECKOUT_ID, Envelope, Header
+from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
 from schemas.events import EVENTS, Event
 from services.shell.waiting import Waiting
 

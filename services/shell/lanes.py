@@ -19,6 +19,11 @@ class Lanes:
         """Deliveries that are waiting or out."""
         return self._count + len(self._out)
 
+    @property
+    def runnable(self) -> bool:
+        """Whether a lane waits that nothing holds up."""
+        return bool(self._runnable)
+
     def add(self, deliveries: Iterable[Delivery]) -> None:
         """New deliveries, in the order of their partitions."""
         for delivery in deliveries:

@@ -34,8 +34,8 @@ from services.shell.service import Service
 from services.shell.settings import Settings
 
 _IDLE_S: Final = 0.1
-_CALLS_OUT_S: Final = 0.003
-"""Answers can't interrupt a poll, so while calls are out a poll is short."""
+_CALLS_OUT_S: Final = 0.002
+"""Answers can't interrupt a poll of Kafka, so while calls are out it is they who are waited for, and not for long."""
 _AWAY_S: Final = 0.5
 """Between two looks at a database or registry that is away."""
 _MAINTAIN_S: Final = 3600.0
@@ -74,10 +74,9 @@ class Loop:
         make_intake: Callable[[Callable[[set[tuple[str, int]]], None]], Intake],
     ) -> None:
         self._service, self._settings = service, settings
-        self._codec, self._engine, self._batch, self._committed = parts.codec, parts.engine, parts.batch, parts.committed
-        self._calls, self._clock, self._metrics = parts.calls, parts.clock, parts.metrics
-        self._worker, self._flood = parts.worker, parts.flood
-        self._probe = parts.probe
+        self._codec, self._engine, self._batch = parts.codec, parts.engine, parts.batch
+        self._calls, self._committed, self._clock = parts.calls, parts.committed, parts.clock
+        self._worker, self._flood, self._metrics, self._probe = parts.worker, parts.flood, parts.metrics, parts.probe
         self._retry_topic = settings.topic_prefix + retry_topic(service.name)
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
@@ -114,7 +113,9 @@ class Loop:
     def _turn(self) -> None:
         self._maintain()
         self._take()
-        self._answers(self._calls.answered() if self._calls else [])
+        if self._calls:
+            nothing_else = self._out > 0 and not self._lanes.runnable
+            self._answers(self._calls.wait(_CALLS_OUT_S if nothing_else else 0))
         self._due()
         self._retry()
         self._settle()
@@ -156,9 +157,7 @@ class Loop:
         return reader(message, self._codec, self._settings.topic_prefix)
 
     def _poll_s(self) -> float:
-        if self._out:
-            return _CALLS_OUT_S
-        return 0 if len(self._lanes) else _IDLE_S
+        return 0 if self._out or len(self._lanes) else _IDLE_S
 
     def _retry(self) -> None:
         """Messages whose time in the retry table has come, and partitions that may be better now."""

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from sqlalchemy import Engine, create_engine
 
 from outbox.add import Record
+from outbox.prepared import INDEXES_ONLY, prepares
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
@@ -47,7 +48,7 @@ log = structlog.get_logger("shell.process")
 
 def make_engine(url: str, service: str) -> Engine:
     """The engine of a service: the loop, the relay and its health need a handful of connections."""
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=3,
         max_overflow=2,
@@ -55,9 +56,11 @@ def make_engine(url: str, service: str) -> Engine:
             "application_name": service,
             "connect_timeout": 5,
             # a lock or statement that takes this long is a fault to be seen, not to be waited for
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000",
+            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000 "
+            + INDEXES_ONLY,
         },
     )
+    return prepares(engine)
 
 
 def run(

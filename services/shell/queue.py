@@ -9,15 +9,17 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from outbox.bulk import BulkInsert, array
+from outbox.prepared import Prepared
 from services.shell.delivery import Delivery
 from services.shell.waiting import COLUMNS, NEW, READ, SHOWN, Status, Waiting, values_of, waiting_from
 
 # locked in one order; whoever adds a row behind others has locked those, so nobody resolves them unseen
-_LOAD: Final = text(
+_LOAD: Final = Prepared(
+    "retries_load",
     f"SELECT {READ} FROM retries"  # noqa: S608 - names come from this code
-    " WHERE (status IN ('pending', 'compensating') AND lane = ANY(CAST(:lanes AS text[])))"
-    " OR letter_id = ANY(CAST(:letters AS uuid[]))"
-    " ORDER BY lane, replay_id = '', seq FOR UPDATE"
+    " WHERE (status IN ('pending', 'compensating') AND lane = ANY(:lanes)) OR letter_id = ANY(:letters)"
+    " ORDER BY lane, replay_id = '', seq FOR UPDATE",
+    {"lanes": "text[]", "letters": "uuid[]"},
 )
 _CHANGED: Final = [name for name in COLUMNS if name != "letter_id"]
 _SAVE: Final = BulkInsert(
@@ -163,5 +165,5 @@ def load(db: Connection, deliveries: Sequence[Delivery], me: UUID) -> Queue:
     """The rows of the deliveries' lanes and, of those that came as replays, their own. One statement."""
     lanes = sorted({delivery.key for delivery in deliveries})
     letters = sorted({d.letter_id for d in deliveries if d.replay.id or d.waiting is not None})
-    rows = db.execute(_LOAD, {"lanes": array("text", lanes), "letters": array("uuid", letters)}).all()
+    rows = _LOAD.rows(db, {"lanes": array("text", lanes), "letters": array("uuid", letters)})
     return Queue([waiting_from(row) for row in rows], me)

@@ -11,10 +11,9 @@ from dlq import letter as dead_letter
 from dlq.ledger import Entry, State, moment
 from dlq.letter import Disposition, Letter
 from outbox.add import Record
-from outbox.bulk import text_of
 from schemas.choreography import LEDGER_TOPIC
 from schemas.codec import Codec
-from schemas.envelope import Envelope, Header, event_headers, trace_headers
+from schemas.envelope import Envelope, Header, event_headers, text_of, trace_headers
 from schemas.events import Event
 from services.shell.delivery import Delivery
 from services.shell.waiting import Waiting

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from psycopg2.errorcodes import UNIQUE_VIOLATION
-from sqlalchemy import Connection, TextClause, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection
 
-from outbox.bulk import BulkCopy, array, unnest
+from outbox.bulk import array
+from outbox.copying import BulkCopy
 from outbox.inbox import HandledElsewhereError
+from outbox.prepared import Prepared
 
 _KEY: Final = "checkout_id"
 
@@ -50,28 +50,25 @@ class StateTable(Generic[S]):
         self._names = tuple(columns)
         self._values_of = attrgetter(*self._names)
         # names come from this code; values are bound
-        self._load = text(
+        self._load = Prepared(
+            f"{table}_load",
             f"SELECT {', '.join(columns)}, version FROM {table}"  # noqa: S608
-            f" WHERE {_KEY} = ANY(CAST(:ids AS text[])) ORDER BY {_KEY} FOR UPDATE"
+            f" WHERE {_KEY} = ANY(:ids) ORDER BY {_KEY} FOR UPDATE",
+            {"ids": "text[]"},
         )
         self._insert = BulkCopy(table, {**columns, "version": "bigint"})
-        self._updates: dict[tuple[str, ...], TextClause] = {}
+        self._updates: dict[tuple[str, ...], Prepared] = {}
 
     def load(self, db: Connection, checkout_ids: Iterable[str]) -> "States[S]":
         """The states of `checkout_ids`, locked in the order of their ids, so that two batches can't deadlock."""
         ids = sorted(set(checkout_ids))
-        rows = db.execute(self._load, {"ids": array("text", ids)}).all() if ids else []
+        rows = self._load.rows(db, {"ids": array("text", ids)}) if ids else []
         loaded = [(self._make(**dict(zip(self._names, row, strict=False))), row[-1]) for row in rows]
         return States(self, {state.checkout_id: (state, version) for state, version in loaded})
 
     def insert(self, db: Connection, states: Sequence[S]) -> None:
-        """Write states that are new. Raises HandledElsewhereError when another process created one of them."""
-        try:
-            self._insert.run(db, [(*self._row(state), 1) for state in states])
-        except IntegrityError as error:
-            if getattr(error.orig, "pgcode", "") != UNIQUE_VIOLATION or not self._is_about_key(error):
-                raise
-            raise HandledElsewhereError("another process created one of these checkouts meanwhile") from error
+        """Write states that are new. The primary key refuses those that another process created meanwhile."""
+        self._insert.run(db, [(*self._row(state), 1) for state in states])
 
     def update(self, db: Connection, states: Sequence[S], olds: Sequence[S], versions: Sequence[int]) -> None:
         """Write what differs between `states` and `olds`, and the next of `versions`; both are locked rows."""
@@ -81,18 +78,20 @@ class StateTable(Generic[S]):
         changed = tuple(name for name in self._names if new[name] != old[name])
         columns = {name: self._array(name, new[name]) for name in (_KEY, *changed)}
         columns["version"] = array("bigint", [version + 1 for version in versions])
-        if db.execute(self._update(changed), columns).rowcount != len(states):
+        if self._update(changed).run(db, columns) != len(states):
             raise HandledElsewhereError("another process changed one of these checkouts meanwhile")
 
-    def _update(self, names: tuple[str, ...]) -> TextClause:
+    def _update(self, names: tuple[str, ...]) -> Prepared:
         """The statement that writes these columns: few differ in a batch, and the others' values need not travel."""
         if names not in self._updates:
             kinds = {_KEY: "text", **{name: self._columns[name] for name in names}, "version": "bigint"}
             sets = ", ".join(f"{name} = new.{name}" for name in (*names, "version"))
-            self._updates[names] = text(
+            self._updates[names] = Prepared(
+                f"{self._table}_update_{len(self._updates)}",
                 f"UPDATE {self._table} AS old SET {sets}, updated_at = now()"  # noqa: S608
-                f" FROM {unnest(kinds)} AS new ({', '.join(kinds)})"
-                f" WHERE old.{_KEY} = new.{_KEY} AND old.version = new.version - 1"
+                f" FROM unnest({', '.join(f':{name}' for name in kinds)}) AS new ({', '.join(kinds)})"
+                f" WHERE old.{_KEY} = new.{_KEY} AND old.version = new.version - 1",
+                {name: f"{kind}[]" for name, kind in kinds.items()},
             )
         return self._updates[names]
 
@@ -108,10 +107,6 @@ class StateTable(Generic[S]):
         if not self._keep:
             return values
         return [self._keep.get(name, _as_is)(value) for name, value in zip(self._names, values, strict=True)]
-
-    def _is_about_key(self, error: IntegrityError) -> bool:
-        diag = getattr(error.orig, "diag", None)
-        return getattr(diag, "constraint_name", "") == f"{self._table}_pkey"
 
 
 class States(Generic[S]):

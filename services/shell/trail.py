@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from outbox.bulk import BulkCopy
+from outbox.copying import BulkCopy
 
 TRAIL_V1: Final = (
     """

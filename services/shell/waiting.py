@@ -5,13 +5,13 @@ waits behind another one. `early` rows wait for another event of their lane, so 
 `failed_compensation` shows what an operator has to know of captures, voids, refunds and releases.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any, Final
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from dlq.letter import NO_FAULT, NO_REPLAY, Fault, Origin, Replay
 from outbox.add import dump_headers, load_headers
@@ -164,7 +164,8 @@ COLUMNS: Final = {
     "edit_of": "text",
 }
 """What is written; whoever writes a row gives up its claim on it."""
-READ: Final = ", ".join((*COLUMNS, "seq", "claimed_by"))
+_NAMES: Final = (*COLUMNS, "seq", "claimed_by")
+READ: Final = ", ".join(_NAMES)
 """What `waiting_from` needs of a row."""
 
 
@@ -205,8 +206,9 @@ def values_of(row: Waiting) -> tuple[Any, ...]:
     )
 
 
-def waiting_from(row: Row[Any]) -> Waiting:
-    """A row as it was read."""
+def waiting_from(values: Sequence[Any]) -> Waiting:
+    """A row of `READ`."""
+    row: Any = SimpleNamespace(**dict(zip(_NAMES, values, strict=True)))
     names = ("lane", "event_type", "seq", "operation", "gate", "early", "attempts", "timeouts", "disposition")
     times = ("first_failed_at", "since", "last_failed_at", "next_attempt_at", "deadline_at", "claimed_by")
     return Waiting(
@@ -220,7 +222,7 @@ def waiting_from(row: Row[Any]) -> Waiting:
     )
 
 
-def _origin(row: Row[Any]) -> Origin:
+def _origin(row: Any) -> Origin:
     return Origin(
         topic=row.topic,
         partition=row.at_partition,

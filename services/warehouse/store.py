@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from outbox.bulk import array, unnest
+from outbox.bulk import array
+from outbox.prepared import Prepared
 from schemas.events import CheckoutAccepted, Event
 from services.shell.service import DueTimer
 from services.shell.states import States
@@ -19,14 +20,18 @@ EXPIRY = DueTimer(
 )
 
 # locked in the order of the skus, so that two batches that share products can't deadlock
-_LOAD_STOCK: Final = text(
-    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(CAST(:skus AS text[]))"
-    " ORDER BY sku FOR UPDATE"
+_LOAD_STOCK: Final = Prepared(
+    "stock_load",
+    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE",
+    {"skus": "text[]"},
 )
-_MOVED: Final = {"sku": "text", "on_hand": "bigint", "reserved": "bigint", "committed": "bigint"}
-_SAVE_STOCK: Final = text(
+_MOVED: Final = {"on_hand": "bigint", "reserved": "bigint", "committed": "bigint"}
+_SAVE_STOCK: Final = Prepared(
+    "stock_save",
     f"UPDATE stock SET {', '.join(f'{name} = new.{name}' for name in _MOVED)}, updated_at = now()"  # noqa: S608
-    f" FROM {unnest(_MOVED)} AS new ({', '.join(_MOVED)}) WHERE stock.sku = new.sku"
+    f" FROM unnest(:sku, {', '.join(f':{name}' for name in _MOVED)}) AS new (sku, {', '.join(_MOVED)})"
+    " WHERE stock.sku = new.sku",
+    {"sku": "text[]", **{name: f"{kind}[]" for name, kind in _MOVED.items()}},
 )
 
 
@@ -57,11 +62,11 @@ class Shelves:
 
     def save(self, db: Connection) -> None:
         """Write what changed: two statements at most."""
-        self._reservations.save(db)
         moved = [self._stock[sku] for sku in sorted(self._moved)]
         if moved:
             columns = {name: array(kind, [getattr(stock, name) for stock in moved]) for name, kind in _MOVED.items()}
-            db.execute(_SAVE_STOCK, columns)
+            _SAVE_STOCK.send(db, {"sku": array("text", [stock.sku for stock in moved]), **columns})
+        self._reservations.save(db)
 
 
 def load(db: Connection, events: Sequence[Event]) -> Shelves:
@@ -76,5 +81,6 @@ def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str
 
 
 def _stock(db: Connection, skus: Iterable[str]) -> dict[str, Stock]:
-    rows = db.execute(_LOAD_STOCK, {"skus": array("text", sorted(skus))})
-    return {row.sku: Stock(**row._asdict()) for row in rows}
+    wanted = sorted(skus)
+    rows = _LOAD_STOCK.rows(db, {"skus": array("text", wanted)}) if wanted else []
+    return {sku: Stock(sku=sku, on_hand=a, reserved=b, committed=c, on_hold=hold) for sku, a, b, c, hold in rows}

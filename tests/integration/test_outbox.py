@@ -6,37 +6,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
-from confluent_kafka.cimpl import NewTopic
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from confluent_kafka import Message, Producer
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from uuid_utils.compat import uuid7
 
 import outbox
-from outbox import inbox
+from outbox import inbox, offered
 from outbox import relay as relay_module
-from outbox.add import SHARDS
+from outbox.add import SHARDS, shard_of
 from outbox.inbox import HandledElsewhereError, Seen
-from outbox.relay import Relay, producer_config
+from outbox.offered import Offered
+from outbox.relay import producer_config
 from outbox.shards import _PRESENCE_LOCK, _SHARD_LOCK
+from outbox.waiting import Waiting
 from outbox.wake import notify
+from tests.outboxes import Running, Topic, commit, database, engine_of, key, relays, values, waiting
 from tests.servers import TestServers
 from tests.system import free_port, wait_for
 
 TODAY: Final = date(2026, 3, 1)
-_ADMIN_S: Final = 30.0
 
 
 class Base(DeclarativeBase):
@@ -51,39 +47,10 @@ class Order(Base):
     order_id: Mapped[str] = mapped_column(primary_key=True)
 
 
-# --- a database, a topic and relays of its own ----------------------------------------------------------------------
-
-
-@contextmanager
-def database(servers: TestServers) -> Iterator[str]:
-    """The URL of a new database with the library's tables and the caller's."""
-    name = f"other_{uuid4().hex[:10]}"
-    admin = create_engine(servers.postgres_admin, isolation_level="AUTOCOMMIT")
-    with admin.connect() as db:
-        db.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(servers.postgres_admin).set(database=name).render_as_string(hide_password=False)
-    engine = create_engine(url)
-    with engine.begin() as db:
-        outbox.create_tables(db)
-        Base.metadata.create_all(db)
-    engine.dispose()
-    yield url
-    with admin.connect() as db:
-        db.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-@contextmanager
-def engine_of(url: str) -> Iterator[Engine]:
-    """An engine whose connections are gone afterwards, as when its process ends."""
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
-
-
 @pytest.fixture(scope="module")
 def url(servers: TestServers) -> Iterator[str]:
-    with database(servers) as url:
+    with database(servers) as url, engine_of(url) as engine:
+        Base.metadata.create_all(engine)
         yield url
 
 
@@ -100,58 +67,6 @@ def own_engine(servers: TestServers) -> Iterator[Engine]:
         yield engine
 
 
-class Topic:
-    """A topic of the test's own, and all that was ever published on it."""
-
-    def __init__(self, servers: TestServers, **config: str) -> None:
-        self.name = f"other.{uuid4().hex[:10]}"
-        self._config = config
-        self._seen: list[Message] = []
-        self._admin = AdminClient({"bootstrap.servers": servers.kafka})
-        self._consumer = Consumer(
-            {"bootstrap.servers": servers.kafka, "group.id": self.name, "enable.auto.commit": False}
-        )
-
-    def create(self, partitions: int = 3) -> None:
-        """Make it."""
-        topic = NewTopic(self.name, num_partitions=partitions, replication_factor=1, config=self._config)
-        self._admin.create_topics([topic])[self.name].result(timeout=_ADMIN_S)
-        self._consumer.assign([TopicPartition(self.name, n, OFFSET_BEGINNING) for n in range(partitions)])
-
-    def set(self, name: str, value: str) -> None:
-        """Change one of its settings."""
-        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
-        self._admin.incremental_alter_configs([resource])[resource].result(timeout=_ADMIN_S)
-
-    def of(self, *keys: str) -> list[Message]:
-        """The messages with one of these keys that have come until now, in their order."""
-        self._seen += [message for message in self._consumer.consume(5000, 0.02) if message.error() is None]
-        wanted = {key.encode() for key in keys}
-        return [message for message in self._seen if message.key() in wanted]
-
-    def all(self) -> list[Message]:
-        """Every message that has come until now."""
-        self.of()
-        return self._seen
-
-    def await_of(self, count: int, *keys: str, limit_s: float = 30.0) -> list[Message]:
-        """Wait for `count` messages with these keys."""
-        found = wait_for(
-            lambda: messages if len(messages := self.of(*keys)) >= count else None,
-            f"{count} messages of {', '.join(keys[:3])}",
-            limit_s,
-        )
-        assert len(found) == count
-        return list(found)
-
-    def close(self) -> None:
-        """Drop it."""
-        self._consumer.close()
-        if self.name in self._admin.list_topics(timeout=_ADMIN_S).topics:
-            self._admin.delete_topics([self.name])[self.name].result(timeout=_ADMIN_S)
-
-
 @pytest.fixture(scope="module")
 def topic(servers: TestServers) -> Iterator[Topic]:
     topic = Topic(servers)
@@ -160,72 +75,10 @@ def topic(servers: TestServers) -> Iterator[Topic]:
     topic.close()
 
 
-@dataclass
-class Running:
-    """A relay in a thread of its own, on connections of its own."""
-
-    relay: Relay
-    wake: outbox.Wake
-    thread: threading.Thread
-    engine: Engine
-    stopped: bool = False
-
-    def stop(self) -> None:
-        """As when its process ends."""
-        if not self.stopped:
-            self.stopped = True
-            self.relay.stop()
-            self.thread.join(30)
-            assert not self.thread.is_alive()
-            self.wake.close()
-            self.engine.dispose()
-
-
-def start_relay(url: str, servers: TestServers) -> Running:
-    engine, wake = create_engine(url), outbox.Wake()
-    relay = Relay(engine, lambda: Producer(producer_config(servers.kafka)), wake)
-    thread = threading.Thread(target=relay.run, name="relay")
-    thread.start()
-    running = Running(relay, wake, thread, engine)
-    wait_for(lambda: relay.connected, "the relay to be connected")
-    return running
-
-
-@contextmanager
-def relays(url: str, servers: TestServers, count: int = 1) -> Iterator[list[Running]]:
-    """As many relays as there are copies of the other service."""
-    with ExitStack() as stack:
-        started = []
-        for _ in range(count):
-            started.append(start_relay(url, servers))
-            stack.callback(started[-1].stop)
-        yield started
-
-
 @pytest.fixture
 def relay(url: str, servers: TestServers) -> Iterator[Running]:
     with relays(url, servers) as [running]:
         yield running
-
-
-def key() -> str:
-    return f"o-{uuid4().hex[:12]}"
-
-
-def commit(engine: Engine, *records: outbox.Record) -> None:
-    with engine.begin() as db:
-        outbox.add(db, *records)
-
-
-def waiting(engine: Engine, *keys: str) -> int:
-    """How many rows of these keys are not published yet."""
-    with engine.connect() as db:
-        sql = text("SELECT count(*) FROM outbox WHERE aggregateid = ANY(:keys)")
-        return int(db.execute(sql, {"keys": list(keys)}).scalar_one())
-
-
-def values(messages: list[Message]) -> list[Any]:
-    return [message.value() for message in messages]
 
 
 # --- the caller's transaction ---------------------------------------------------------------------------------------
@@ -465,6 +318,117 @@ def test_a_connection_that_is_cut_under_load_loses_nothing_and_keeps_the_order(
     assert distinct(topic, keys) == in_order(keys, ROWS)
 
 
+# --- what was just committed ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each read of whole rows asked for: none, when everything was known."""
+    asked, real = list[int](), Waiting._fetch
+
+    def fetch(rows: Waiting, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        if statement == "whole":
+            asked.append(values[0].count(",") + 1)
+        return real(rows, statement, *values)
+
+    monkeypatch.setattr(Waiting, "_fetch", fetch)
+    return asked
+
+
+def offer(engine: Engine, relay: Running, *records: outbox.Record) -> None:
+    """As a service does: commit, offer, wake. The relay sees nothing of it before it is offered."""
+    with engine.begin() as db:
+        outbox.add(db, *records)
+        relay.relay.offer(records)
+    relay.wake.set()
+
+
+@pytest.mark.parametrize(("payload", "headers"), INTACT.values(), ids=INTACT.keys())
+def test_what_is_offered_goes_out_byte_for_byte_and_is_not_read(
+    engine: Engine, topic: Topic, relay: Running, unread: list[int],
+    payload: bytes | None, headers: list[tuple[str, bytes | None]],
+) -> None:  # fmt: skip
+    wait_for(lambda: len(relay.relay._offered.shards) == SHARDS, "the relay to own every shard")
+    name = key()
+    offer(engine, relay, outbox.Record(topic.name, name, payload, headers=headers))
+    [message] = topic.await_of(1, name)
+    assert message.value() == payload
+    assert (message.headers() or []) == headers
+    assert unread == []
+
+
+def test_the_key_of_what_is_offered_may_differ_from_the_ordering_key(
+    engine: Engine, topic: Topic, relay: Running
+) -> None:
+    mark = key().encode()
+    offer(engine, relay, outbox.Record(topic.name, key(), b"x", headers=[("mark", mark)], raw_key=BYTES))
+    assert wait_for(lambda: by_header(topic, mark), "the message").key() == BYTES
+
+
+def test_what_is_offered_and_rolled_back_is_never_published(engine: Engine, topic: Topic, relay: Running) -> None:
+    gone, marker = outbox.Record(topic.name, key(), b"x"), key()
+    with engine.connect() as db, db.begin() as transaction:
+        outbox.add(db, gone)
+        relay.relay.offer([gone])
+        transaction.rollback()
+    offer(engine, relay, outbox.Record(topic.name, marker, b"x"))
+    topic.await_of(1, marker)
+    assert topic.of(gone.key) == []
+
+
+def test_offered_and_other_rows_of_a_key_stay_in_order(engine: Engine, topic: Topic, relay: Running) -> None:
+    names = [key() for _ in range(50)]
+    for number in range(0, ROWS, 2):
+        write(engine, topic, names, range(number, number + 1))
+        offer(engine, relay, *(outbox.Record(topic.name, name, str(number + 1).encode()) for name in names))
+    assert_in_order(topic, names, ROWS + ROWS % 2)
+
+
+def test_two_records_with_one_id_are_not_mixed_up(engine: Engine, topic: Topic, relay: Running) -> None:
+    name, same = key(), uuid7()
+    offer(engine, relay, *(outbox.Record(topic.name, name, value, id=same) for value in (b"1", b"2")))
+    assert values(topic.await_of(2, name)) == [b"1", b"2"]
+
+
+def record(payload: bytes = b"x") -> outbox.Record:
+    return outbox.Record("topic", key(), payload)
+
+
+def all_shards() -> Offered:
+    made = Offered()
+    made.shards = range(SHARDS)
+    return made
+
+
+def test_only_so_much_is_kept_and_the_oldest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offered, "_MOST", 10)
+    kept, records = all_shards(), [record() for _ in range(15)]
+    kept.put(records[:6])
+    kept.put(records[6:])
+    assert kept.take(str(r.id) for r in records) == {str(r.id): r for r in records[:10]}
+    kept.put(records[10:])
+    assert len(kept.take(str(r.id) for r in records)) == 5
+
+
+def test_what_is_taken_what_is_large_and_what_is_anothers_is_not_kept() -> None:
+    kept, mine, large = all_shards(), record(), record(b"x" * 5000)
+    kept.put([mine, large])
+    assert kept.take([str(mine.id), str(large.id)]) == {str(mine.id): mine}
+    assert kept.take([str(mine.id)]) == {}
+    kept.shards = [shard for shard in range(SHARDS) if shard != shard_of(mine.key)]
+    kept.put([mine])
+    assert kept.take([str(mine.id)]) == {}
+
+
+def test_what_nobody_asks_for_ages_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offered, "_AGE_S", 0.0)
+    kept, mine = all_shards(), record()
+    kept.put([mine])
+    kept.put([])
+    kept.put([])
+    assert kept.take([str(mine.id)]) == {}
+
+
 # --- being woken ----------------------------------------------------------------------------------------------------
 
 _OTHER_PROCESS: Final = """
@@ -506,10 +470,10 @@ def test_a_commit_in_the_same_process_wakes_it_by_the_flag(engine: Engine, topic
 
 def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(engine: Engine, topic: Topic, sleepy: Running) -> None:
     name, marker = key(), key()
-    with engine.connect() as db:
+    with engine.connect() as db, db.begin() as transaction:
         outbox.add(db, outbox.Record(topic.name, name, b"x"))
         notify(db)
-        db.rollback()
+        transaction.rollback()
     with engine.begin() as db:
         outbox.add(db, outbox.Record(topic.name, marker, b"x"))
         notify(db)
@@ -553,7 +517,7 @@ def test_what_was_rolled_back_was_not_handled(engine: Engine) -> None:
 def test_the_second_of_two_that_handle_the_same_event_is_told(engine: Engine) -> None:
     mine = event()
     handle(engine, "a", mine)
-    with pytest.raises(HandledElsewhereError, match="another process"):
+    with pytest.raises(HandledElsewhereError, match="handled"):
         handle(engine, "a", event(), mine)
     handle(engine, "b", mine)
 
@@ -681,8 +645,8 @@ def test_a_notify_during_a_round_is_not_lost(
         monkeypatch.setattr(relay_module, "_POLL_S", 300.0)
         name, real, done = key(), running.relay.round, list[int]()
 
-        def round_(db: Connection, shards: Sequence[int], limit: int = 1000) -> tuple[int, int]:
-            found = real(db, shards, limit)
+        def round_(rows: Waiting, limit: int = 1000) -> tuple[int, int]:
+            found = real(rows, limit)
             if not done and found == (0, 0):
                 done.append(1)
                 with engine.begin() as other:
