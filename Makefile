@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: help setup run test proof lint up down clean
+.PHONY: help setup run test proof bench bench-long lint up down clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv with everything in it
 
@@ -16,6 +17,15 @@ $(STAMP): setup.cfg pyproject.toml compose/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c compose/constraints.txt -e '.[dev]'
+	@touch $@
+
+# peers have versions of their own, which must not meet ours
+$(BENCH_STAMP): $(STAMP) $(wildcard compose/bench/peers/requirements*.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c compose/constraints.txt -e '.[dev,bench]'
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r compose/bench/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers-dbos
+	.venv-peers-dbos/bin/pip install --quiet --disable-pip-version-check -r compose/bench/peers/requirements-dbos.txt
 	@touch $@
 
 run: setup  ## servers, services and a sample that shows every ending; Ctrl-C stops it all
@@ -26,6 +36,12 @@ test: setup  ## all tests, on real servers
 
 proof: setup  ## the slow proofs: ten kills, ten thousand dead letters, order
 	$(BIN)/pytest -m slow -n 0 -s tests
+
+bench: $(BENCH_STAMP)  ## what it does in a second, beside Faust, FastStream, DBOS and Debezium; ARGS="latency --runs 1" for a part
+	$(BIN)/python -m compose.bench $(ARGS)
+
+bench-long: $(BENCH_STAMP)  ## after a million checkouts, and beside a transaction that stays open: an hour
+	$(BIN)/python -m compose.bench million held-transaction $(ARGS)
 
 lint: setup  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -43,4 +59,4 @@ down: compose/.env  ## stop the containers and drop their data
 	docker compose -f compose/compose.yaml down --volumes --remove-orphans
 
 clean:  ## remove what setup made
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-peers-dbos build *.egg-info

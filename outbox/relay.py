@@ -121,7 +121,7 @@ class Relay:
             found, published = self.round(waiting, limit)
             # a full read: look further, or one key's long queue would hold up the others
             limit = min(limit * 2, _BATCH_MAX) if found >= limit else _BATCH
-            if published == found:
+            if published in (0, found):
                 # all that there was; whoever committed meanwhile has set the flag
                 self._rest(session)
         self.round(waiting, limit)
