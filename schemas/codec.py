@@ -81,6 +81,9 @@ class Codec:
         try:
             record: Any = fastavro.schemaless_reader(body, writer, self._schemas[event_type])
             return Envelope(from_record(event_type, record), record["event_id"], record["occurred_at"])
+        except EOFError as error:
+            short = f"not a {event_type}: its {len(value or b'')} bytes end in the middle of the record"
+            raise UndecodableError(short) from error
         # whatever a decoder says of bytes whose schema is known and right is the bytes' fault
         except Exception as error:
             raise UndecodableError(f"not a {event_type}: {type(error).__name__}: {error}") from error

@@ -177,11 +177,11 @@ UNREADABLE: Final = {
         "schema id 999999 is unknown to the registry",
     ),
     "the largest schema id": Bad(value(lambda whole: b"\0\xff\xff\xff\xff" + whole[5:]), "schema id 4294967295"),
-    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), "but total data size is 5 bytes"),
-    "half of a message": Bad(value(lambda whole: whole[: len(whole) // 2]), "not a checkout.requested: EOFError"),
-    "one byte too few": Bad(value(lambda whole: whole[:-1]), "not a checkout.requested: EOFError"),
+    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), "its 5 bytes end in the middle of the record"),
+    "half of a message": Bad(value(lambda whole: whole[: len(whole) // 2]), "end in the middle of the record"),
+    "one byte too few": Bad(value(lambda whole: whole[:-1]), "end in the middle of the record"),
     "a text that says it is longer than the message": Bad(
-        value(lambda whole: whole[:5] + b"\xfe\xff\xff\xff\x0f" + whole[6:]), "not a checkout.requested: EOFError"
+        value(lambda whole: whole[:5] + b"\xfe\xff\xff\xff\x0f" + whole[6:]), "end in the middle of the record"
     ),
     "a text that is no UTF-8": Bad(
         value(lambda whole: whole.replace(b"sku-mark", b"sku-\xff\xfe\xfd\xfc"), sku="sku-mark"),
