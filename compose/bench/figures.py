@@ -13,7 +13,8 @@ Tell = Callable[[str], None]
 _SLOW_S: Final = 0.2
 _SLOW_RATE: Final = 600
 _KEPT: Final = 0.9
-_MANY_CALLS: Final = {"PAYMENT_CALLS_LIMIT": "1000"}
+_ENOUGH_CALLS: Final = {"PAYMENT_CALLS_LIMIT": "400"}
+"""Two calls of 200 ms for each of 600 checkouts a second are 240 at a time, on average."""
 _HOT: Final = "sku-1"
 _MEMORY_MIB: Final = 150
 
@@ -76,7 +77,7 @@ def slow_provider(context: Context) -> list[Figure]:
         context,
         {
             f"provider over HTTP, {delay_s * 1e3:.0f} ms": ours(
-                context, Shape(Provider(http=True, delay_s=delay_s), settings=_MANY_CALLS), plan
+                context, Shape(Provider(http=True, delay_s=delay_s), settings=_ENOUGH_CALLS), plan
             )
             for delay_s in (0.0, _SLOW_S)
         },
@@ -85,6 +86,7 @@ def slow_provider(context: Context) -> list[Figure]:
     return [
         Figure("provider over HTTP, 200 ms", f"≥ {_SLOW_RATE}/s", f"{slow:,.0f}/s", slow >= _SLOW_RATE, data_of(found)),
         Figure("the same, of the rate with 0 ms", "≥ 90 %", f"{slow / fast:.0%} of {fast:,.0f}/s", slow > _KEPT * fast),
+        memory([run for runs in found.values() for run in runs.runs]),
     ]
 
 
@@ -195,7 +197,7 @@ def load_curve(context: Context) -> list[Figure]:
 
 
 def memory(runs: Sequence[Run]) -> Figure:
-    """The largest service process of the runs at full load."""
+    """The largest service process of the runs; the provider must be another one, as it keeps its books in memory."""
     most = max(mib for run in runs for mib in run.memory_mib.values())
     return Figure("memory of a service at full load", f"≤ {_MEMORY_MIB} MiB", f"{most:.0f} MiB", most <= _MEMORY_MIB)
 

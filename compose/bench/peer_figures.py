@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
-from compose.bench.figures import Context, Figure, data_of, in_turns, memory, ours, where_it_goes
+from compose.bench.figures import Context, Figure, data_of, in_turns, ours, where_it_goes
 from compose.bench.load import Load, baskets, plain
 from compose.bench.measuring import Plan, Run, summary
 from compose.bench.peers.running import PEERS, Peer
@@ -35,7 +35,7 @@ def throughput(context: Context) -> list[Figure]:
         times, least = rate / found[name].rate, _LEAST.get(name)
         wanted, good = (f"≥ {least} x", times >= least) if least else ("", None)
         figures.append(Figure(f"the same as {name}", wanted, f"{times:.0f} x its {found[name].rate:,.0f}/s", good))
-    return [*figures, memory(found[OURS].runs), where_it_goes(found[OURS])]
+    return [*figures, where_it_goes(found[OURS])]
 
 
 def _peer(context: Context, name: str) -> Callable[[], Run]:

@@ -1,12 +1,13 @@
 """`python -m compose.sandbox`: the sandbox payment provider as a process of its own."""
 
 import argparse
-import asyncio
 import logging
 import math
 import sys
 from pathlib import Path
 from typing import Final
+
+import uvloop
 
 from compose.sandbox.server import Settings, serve
 from compose.sandbox.tables import LedgerError
@@ -22,7 +23,7 @@ def main() -> int:
     # it would log malformed requests with a traceback and a piece of what was sent, which may be a card number
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     try:
-        asyncio.run(serve(settings))
+        uvloop.run(serve(settings))
     except (LedgerError, OSError) as error:
         print(f"sandbox provider: {error}", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import structlog
+import uvloop
 from pybreaker import CircuitBreakerError
 
 from schemas.decision import NotAsked, Unknown
@@ -56,7 +57,7 @@ class Calls:
         self._limit = limit
         self._answered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._places: asyncio.Semaphore | None = None
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._ready = threading.Event()

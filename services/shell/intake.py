@@ -28,7 +28,7 @@ def consumer_config(bootstrap_servers: str, group: str) -> dict[str, Any]:
         # a new group reads what is there; the default would skip it
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 100,
-        "queued.max.messages.kbytes": 16 * 1024,
+        "queued.max.messages.kbytes": 4 * 1024,
     }
 
 
