@@ -119,10 +119,11 @@ class Relay:
                 waiting.own(shards.owned)
                 shared_at = time.monotonic()
             found, published = self.round(waiting, limit)
+            full = found >= limit
             # a full read: look further, or one key's long queue would hold up the others
-            limit = min(limit * 2, _BATCH_MAX) if found >= limit else _BATCH
-            if published in (0, found):
-                # all that there was; whoever committed meanwhile has set the flag
+            limit = min(limit * 2, _BATCH_MAX) if full else _BATCH
+            if not published or (published == found and not full):
+                # nothing goes, or that was all; whoever committed meanwhile has set the flag
                 self._rest(session)
         self.round(waiting, limit)
 

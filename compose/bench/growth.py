@@ -58,7 +58,7 @@ _TRAIL: Final = """
 _INBOX: Final = """
     INSERT INTO inbox (event_id, occurred_on, consumer)
     SELECT uuidv7(), CAST(:at AS date), :consumer
-    FROM generate_series(CAST(:low AS int), CAST(:high AS int)), generate_series(1, CAST(:heard AS int))
+    FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS n, generate_series(1, CAST(:heard AS int)) AS m
 """
 
 

@@ -10,6 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from services.shell.progress import Partition, Progress
 
 _COMMIT_EVERY_S: Final = 0.2
+_PATIENCE_S: Final = 1.0
+"""A paused partition's prefetched messages are thrown away and fetched again, so not polling for a moment is cheaper."""
 log = structlog.get_logger("shell.intake")
 
 
@@ -50,13 +52,14 @@ class Intake:
         self._paused = False
         self._stalled: dict[Partition, float] = {}
         self._backlog: list[Message] = []
-        self._committed_at = time.monotonic()
+        self._committed_at = self._polled_at = time.monotonic()
         self.assigned: set[Partition] = set()
         self._consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
     def poll(self, limit: int, timeout_s: float) -> list[Message]:
         """Up to about `limit` messages: waits for the first one only, then takes what is there."""
         self._resume()
+        self._polled_at = time.monotonic()
         messages, self._backlog = self._backlog, []
         first = self._consumer.consume(1, 0 if messages else timeout_s)
         if first:
@@ -91,6 +94,8 @@ class Intake:
     def stay(self) -> None:
         """Remain a member of the group without taking anything: while a database or the provider is slow."""
         if not self._paused:
+            if time.monotonic() - self._polled_at < _PATIENCE_S:
+                return
             self._consumer.pause(self._consumer.assignment())
             self._paused = True
         message = self._consumer.poll(0)
