@@ -11,7 +11,7 @@ from services.shell.progress import Partition, Progress
 
 _COMMIT_EVERY_S: Final = 0.2
 _PATIENCE_S: Final = 1.0
-"""A paused partition's prefetched messages are thrown away and fetched again, so not polling for a moment is cheaper."""
+"""What was prefetched of a paused partition is thrown away and fetched again: not polling for a moment is cheaper."""
 log = structlog.get_logger("shell.intake")
 
 
