@@ -468,6 +468,13 @@ def test_a_commit_in_the_same_process_wakes_it_by_the_flag(engine: Engine, topic
     assert time.monotonic() - began < 20
 
 
+def test_a_backlog_of_many_reads_goes_out_without_a_rest(engine: Engine, topic: Topic, sleepy: Running) -> None:
+    names = [key() for _ in range(3_500)]
+    commit(engine, *(outbox.Record(topic.name, name, b"x") for name in names))
+    sleepy.wake.set()
+    topic.await_of(len(names), *names, limit_s=15)
+
+
 def test_a_notify_of_a_transaction_that_is_rolled_back_is_none(engine: Engine, topic: Topic, sleepy: Running) -> None:
     name, marker = key(), key()
     with engine.connect() as db, db.begin() as transaction:
