@@ -11,7 +11,7 @@ from tests.system import System, wait_for
 
 SERVICES = ("checkout", "payment", "warehouse")
 POINTS = (
-    "before_transaction",
+    pytest.param("before_transaction", marks=pytest.mark.slow),
     "before_commit",
     pytest.param("after_commit", marks=pytest.mark.slow),
     "relay_published",
