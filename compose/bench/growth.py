@@ -33,7 +33,8 @@ _PAST: Final[dict[str, tuple[str, tuple[str, ...], int]]] = {
         """
         INSERT INTO payments (checkout_id, status, customer_id, payment_method_id, token, currency, amount_minor,
             payment_id, capture_before, expires_at, version, created_at, updated_at)
-        SELECT 'past-' || lpad(n::text, 9, '0'), 'captured', 'shopper-' || n % 1000, 'shopper-' || n % 1000 || chr(58) || 'ok',
+        SELECT 'past-' || lpad(n::text, 9, '0'), 'captured', 'shopper-' || n % 1000,
+            'shopper-' || n % 1000 || chr(58) || 'ok',
             'tok_ok', 'EUR', 100 + n, 'pay-past-' || n, :at, :at, 5, :at, :at
         FROM generate_series(CAST(:low AS int), CAST(:high AS int)) AS n
         """,
