@@ -82,7 +82,7 @@ class Codec:
             record: Any = fastavro.schemaless_reader(body, writer, self._schemas[event_type])
             return Envelope(from_record(event_type, record), record["event_id"], record["occurred_at"])
         except EOFError as error:
-            short = f"not a {event_type}: its {len(value or b'')} bytes end in the middle of the record"
+            short = f"not a {event_type}: it ends in the middle of the record, after {len(value or b'')} bytes"
             raise UndecodableError(short) from error
         # whatever a decoder says of bytes whose schema is known and right is the bytes' fault
         except Exception as error:

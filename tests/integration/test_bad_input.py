@@ -166,6 +166,8 @@ IDS_RULE: Final = "checkout_id must be 1 to 64 letters, digits or . _ : -"
 TOO_LONG: Final = "at most 1,048,576 are read"
 WISHES: Final = "checkout.cancel_requested"
 
+CUT_SHORT: Final = "not a checkout.requested: it ends in the middle of the record"
+
 UNREADABLE: Final = {
     "bytes that are no Avro": Bad(value(lambda _: b"not avro"), NOT_THE_WIRE_FORMAT),
     "JSON": Bad(value(lambda _: b'{"checkout_id": "c-1"}'), "first byte 0x7b"),
@@ -177,11 +179,11 @@ UNREADABLE: Final = {
         "schema id 999999 is unknown to the registry",
     ),
     "the largest schema id": Bad(value(lambda whole: b"\0\xff\xff\xff\xff" + whole[5:]), "schema id 4294967295"),
-    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), "its 5 bytes end in the middle of the record"),
-    "half of a message": Bad(value(lambda whole: whole[: len(whole) // 2]), "end in the middle of the record"),
-    "one byte too few": Bad(value(lambda whole: whole[:-1]), "end in the middle of the record"),
+    "nothing after the schema id": Bad(value(lambda whole: whole[:5]), CUT_SHORT + ", after 5 bytes"),
+    "half of a message": Bad(value(lambda whole: whole[: len(whole) // 2]), CUT_SHORT),
+    "one byte too few": Bad(value(lambda whole: whole[:-1]), CUT_SHORT),
     "a text that says it is longer than the message": Bad(
-        value(lambda whole: whole[:5] + b"\xfe\xff\xff\xff\x0f" + whole[6:]), "end in the middle of the record"
+        value(lambda whole: whole[:5] + b"\xfe\xff\xff\xff\x0f" + whole[6:]), CUT_SHORT
     ),
     "a text that is no UTF-8": Bad(
         value(lambda whole: whole.replace(b"sku-mark", b"sku-\xff\xfe\xfd\xfc"), sku="sku-mark"),
