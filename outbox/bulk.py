@@ -45,10 +45,10 @@ class BulkInsert:
 def driver_of(db: Database, statement: str) -> Iterator[Any]:
     """psycopg2's cursor of the caller's transaction; its errors come as SQLAlchemy's, which is what callers know."""
     connection = db.connection() if isinstance(db, Session) else db
-    if not connection.in_transaction():
+    driver: Any = connection.connection.dbapi_connection
+    if not driver.autocommit and not connection.in_transaction():
         # the driver begins one by itself; SQLAlchemy must know, or its commit does nothing
         connection.begin()
-    driver: Any = connection.connection.dbapi_connection
     with driver.cursor() as cursor:
         try:
             yield cursor

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from outbox.bulk import Database, driver_of
@@ -54,7 +55,7 @@ class Prepared:
             return int(cursor.rowcount)
 
     def send(self, db: Database, values: Mapping[str, Any]) -> None:
-        """Run it, now or, within `together`, with the next one that is asked for its answer."""
+        """Run it, now or, within `transaction`, with the next one that is asked for its answer."""
         waiting = info_of(db).get(_WAITING)
         with driver_of(db, self._plain) as cursor:
             if waiting is None:
@@ -81,19 +82,43 @@ class Prepared:
 
 
 @contextmanager
-def together(db: Database) -> Iterator[None]:
-    """One round trip for many statements: within the block those that are only sent wait for the next that is asked.
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction in few round trips: BEGIN travels with its first statement, COMMIT with its last.
 
-    What still waits at the end of the block is sent there. An error is that of whichever of them failed.
+    What is only sent (`Prepared.send`) waits for the next statement that is asked for its answer, or for the end. An
+    error is that of whichever of them failed; nothing is written then.
+    engine: in autocommit, so that the driver begins nothing by itself, and one that `prepares`.
     """
-    info = info_of(db)
-    info[_WAITING] = []
+    with engine.connect() as db:
+        info = db.info
+        info[_WAITING] = [b"BEGIN"]
+        try:
+            yield db
+            info[_WAITING].append(b"COMMIT")
+            with driver_of(db, "COMMIT") as cursor:
+                flush(db, cursor)
+        except BaseException:
+            info[_WAITING] = []
+            _roll_back(db)
+            raise
+        finally:
+            info.pop(_WAITING, None)
+
+
+def _roll_back(db: Connection) -> None:
+    """A session that can't be rolled back must not be anybody's."""
+    if db.invalidated:
+        return
     try:
-        yield
-        with driver_of(db, "what was sent together") as cursor:
-            flush(db, cursor)
-    finally:
-        info.pop(_WAITING, None)
+        with driver_of(db, "ROLLBACK") as cursor:
+            cursor.execute("ROLLBACK")
+    except DBAPIError:
+        db.invalidate()
+
+
+def _flush_first(db: Connection, cursor: Any, *_: Any) -> None:
+    """Before a statement of SQLAlchemy's own goes what was sent before it."""
+    flush(db, cursor)
 
 
 def flush(db: Database, cursor: Any) -> None:
@@ -110,10 +135,14 @@ def info_of(db: Database) -> dict[Any, Any]:
 
 
 def prepares(engine: Engine) -> Engine:
-    """Let an engine's future sessions keep their plans; they must not be shared by a pooler of transactions."""
+    """Let an engine's future sessions keep their plans, and take part in a `transaction`.
+
+    They must not be shared by a pooler of transactions.
+    """
 
     def connected(_driver: Any, record: Any) -> None:
         record.info[_KNOWN] = set()
 
     event.listen(engine, "connect", connected)
+    event.listen(engine, "before_cursor_execute", _flush_first)
     return engine

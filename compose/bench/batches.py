@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import uuid4
 
+from psycopg2 import Error
 from psycopg2.extensions import cursor
 from sqlalchemy import Engine, event, text
 from uuid_utils.compat import uuid7
@@ -26,6 +27,8 @@ from services.shell.process import make_engine
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy
+
+_UNCOUNTED: Final = ("PREPARE", "BEGIN", "COMMIT", "ROLLBACK")
 
 
 @dataclass(slots=True)
@@ -48,25 +51,42 @@ class Cost:
 def count_statements(engine: Engine, cost: Cost) -> None:
     """Count what goes over the engine's future connections; COPY goes past SQLAlchemy, so the driver counts."""
 
-    class Counting(cursor):
+    def seen(sent: str) -> None:
+        cost.statements += statements_in(sent)
+        cost.transactions += sent.endswith("COMMIT")
+
+    watch(engine, seen)
+
+
+def watch(engine: Engine, seen: Callable[[str], None]) -> None:
+    """Call `seen` with everything that is sent over the engine's future connections, a round trip at a time.
+
+    Of what failed it hears all but the COMMIT at its end.
+    """
+
+    class Watching(cursor):
         def execute(self, *arguments: Any) -> None:
-            # planned once in a session, however many batches it handles; many can be sent together
             sent = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode()
-            cost.statements += max(1, sent.count("EXECUTE ")) if not sent.startswith("PREPARE") else 0
-            super().execute(*arguments)
+            try:
+                super().execute(*arguments)
+            except Error:
+                seen(sent.removesuffix("COMMIT"))
+                raise
+            seen(sent)
 
         def copy_expert(self, *arguments: Any) -> None:
-            cost.statements += 1
+            seen(arguments[0])
             super().copy_expert(*arguments)
 
     def connected(driver: Any, _record: Any) -> None:
-        driver.cursor_factory = Counting
-
-    def committed(_connection: Any) -> None:
-        cost.transactions += 1
+        driver.cursor_factory = Watching
 
     event.listen(engine, "connect", connected)
-    event.listen(engine, "commit", committed)
+
+
+def statements_in(sent: str) -> int:
+    """How many statements are sent together. Plans, made once in a session, and a transaction's frame don't count."""
+    return sent.count("EXECUTE ") or int(not sent.startswith(_UNCOUNTED))
 
 
 class Batches:

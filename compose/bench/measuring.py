@@ -16,6 +16,8 @@ from schemas.choreography import SERVICES
 
 _MIB: Final = 2**20
 _WARM: Final = 300
+_LEAD_S: Final = 3.0
+"""An open loop's first seconds are not counted: after a rest every cache is cold."""
 _KEPT_MS: Final = (0.5, 0.9, 0.99)
 
 
@@ -32,6 +34,11 @@ class Plan:
     hot: str = ""
     seed: int = 1
     warm: int = _WARM
+
+    @property
+    def lead(self) -> int:
+        """Checkouts that go before, at the same rate, and are not counted."""
+        return int(self.rate * _LEAD_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +122,14 @@ class Bench:
 
     def measured(self, rig: Rig, load: Load, plan: Plan) -> Run:
         """The load on a system that is up."""
-        messages = avro(baskets(plan.checkouts, plan.seed, plan.hot), rig.servers)
+        messages = avro(baskets(plan.lead + plan.checkouts, plan.seed, plan.hot), rig.servers)
         meter = Meter({service: rig.pids(service) for service in SERVICES} | {n: [p] for n, p in self.servers.items()})
         times = load.run(messages, plan.rate)
         share = rig.shape.provider.slow_share
-        run = summary(times, [key for key in times.completed if not is_slow(key, share)])
+        counted = [message.key for message in messages[plan.lead :]]
+        run = summary(times, [key for key in counted if key in times.completed and not is_slow(key, share)])
         memory = {name: mib for name, mib in meter.memory_mib().items() if name in SERVICES}
-        cpu = {name: used / plan.checkouts * 1e6 for name, used in meter.seconds().items()}
+        cpu = {name: used / len(messages) * 1e6 for name, used in meter.seconds().items()}
         return replace(run, cpu_us=cpu, memory_mib=memory)
 
 

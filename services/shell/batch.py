@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 import outbox
 from outbox import inbox
 from outbox.inbox import HandledElsewhereError
-from outbox.prepared import together
+from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from services.shell import queue, trail
 from services.shell.case import Case, Desk
@@ -62,8 +62,9 @@ class Batch:
         """Handle `deliveries` in one transaction; what can't be written because of one of them is split from it.
 
         Returns what is done, postponed (its key waits for a call) and the calls to make.
-        Messages are taken for new: the inbox refuses a batch with one that it has, and only then is it asked.
-        Redeliveries are rare and come together, so after a batch that had some it is asked first.
+        Messages are taken for new, with nothing waiting before them: inbox and retry table refuse a batch for which
+        that isn't so, and only then are they asked. Redeliveries and failures are rare and come together, so after a
+        batch that had some they are asked first.
         Raises DatabaseUnavailableError, RegistryUnavailableError: nothing was done, ask again later.
         """
         return self._settle(deliveries, doubtful=self._doubtful)
@@ -87,28 +88,27 @@ class Batch:
                 self._take_back(draft)
                 raise
             else:
-                self._doubtful = draft.duplicates > 0
                 return draft
 
     def _attempt(self, deliveries: Sequence[Delivery], draft: Draft, *, doubtful: bool) -> None:
         now, group = self._clock(), self._desk.scribe.group
         self._probe("before_transaction")
-        with self._engine.begin() as db:
+        with transaction(self._engine) as db:
             handled = self._handled(db, deliveries) if doubtful else set()
             fresh, duplicates = unseen(deliveries, handled)
-            waiting = queue.load(db, fresh, self._desk.me)
+            waiting = queue.load(db, fresh, self._desk.me, look=doubtful)
             world = self._service.load(db, [d.event for d in fresh if d.event is not None])
             verdict = Verdict(Case(self._desk, world, waiting, draft, now))
             for delivery in fresh:
                 verdict.on(delivery)
-            with together(db):
-                trail.add(db, draft.steps)
-                outbox.add(db, *draft.records)
-                inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-                waiting.save(db, now)
-                world.save(db)
+            trail.add(db, draft.steps)
+            outbox.add(db, *draft.records)
+            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
+            waiting.save(db, now)
+            world.save(db)
             self._probe("before_commit")
         self._probe("after_commit")
+        self._doubtful = bool(duplicates) or not waiting.is_empty
         for partition, offsets in draft.fine.items():
             self._desk.flood.fine(partition, offsets)
         draft.duplicates = len(duplicates)
@@ -152,19 +152,18 @@ class Batch:
 
     def _write_fate(self, delivery: Delivery, reason: str, *, announce: bool) -> Draft:
         draft, now, group = Draft(), self._clock(), self._desk.scribe.group
-        with self._engine.begin() as db:
-            waiting = queue.load(db, [delivery], self._desk.me)
+        with transaction(self._engine) as db:
+            waiting = queue.load(db, [delivery], self._desk.me, look=True)
             known = [delivery.event] if delivery.event is not None and announce else []
             world = self._service.load(db, known) if known else None
             case = Case(self._desk, world, waiting, draft, now)
             Verdict(case).not_storable(delivery, NotStorableError(reason))
-            with together(db):
-                trail.add(db, draft.steps)
-                outbox.add(db, *draft.records)
-                inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-                waiting.save(db, now)
-                if world is not None:
-                    world.save(db)
+            trail.add(db, draft.steps)
+            outbox.add(db, *draft.records)
+            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
+            waiting.save(db, now)
+            if world is not None:
+                world.save(db)
         return draft
 
     def _take_back(self, draft: Draft) -> None:

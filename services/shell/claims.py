@@ -35,7 +35,10 @@ _FORGET: Final = text("DELETE FROM retries WHERE status IN ('resolved', 'dead') 
 
 
 class Claims:
-    """This process's claims. me: its name on its rows. lease_s: how long a claim holds without being renewed."""
+    """This process's claims. me: its name on its rows. lease_s: how long a claim holds without being renewed.
+
+    engine: in autocommit; everything here is one statement.
+    """
 
     def __init__(self, engine: Engine, me: UUID, lease_s: float) -> None:
         self._engine = engine
@@ -50,7 +53,7 @@ class Claims:
         """
         values = {"now": now, "me": self._me, "lease_s": self._lease_s, "limit": limit, "shut": list(shut)}
         values["gate"] = gate
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             rows = [waiting_from(row) for row in db.execute(_CLAIM, values)]
         return sorted(rows, key=lambda row: row.order)
 
@@ -58,16 +61,16 @@ class Claims:
         """Keep what is ours, three times per lease."""
         if time.monotonic() - self._renewed_at < self._lease_s / 3:
             return
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             db.execute(_RENEW, {"me": self._me, "lease_s": self._lease_s})
         self._renewed_at = time.monotonic()
 
     def release(self) -> None:
         """Let others have what is ours."""
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             db.execute(_RELEASE, {"me": self._me})
 
     def forget(self, now: datetime) -> None:
         """Drop what is over for longer than dead letters are kept."""
-        with self._engine.begin() as db:
+        with self._engine.connect() as db:
             db.execute(_FORGET, {"before": now - timedelta(days=_KEEP_DAYS)})

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import inbox
 from outbox.add import Record
+from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
@@ -244,7 +245,7 @@ class Loop:
         """Partitions of the inbox, at the start and then hourly."""
         if time.monotonic() - self._maintained_at < _MAINTAIN_S:
             return
-        with self._engine.begin() as db:
+        with transaction(self._engine) as db:
             inbox.maintain(db, self._clock().date())
         self._worker.forget()
         self._maintained_at = time.monotonic()

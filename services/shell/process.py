@@ -47,9 +47,11 @@ log = structlog.get_logger("shell.process")
 
 
 def make_engine(url: str, service: str) -> Engine:
-    """The engine of a service: the loop, the relay and its health need a handful of connections."""
+    """The engine of a service, in autocommit: what must be atomic is said to be, by `outbox.prepared.transaction`."""
     engine = create_engine(
         url,
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,  # so there is nothing to roll back
         pool_size=3,
         max_overflow=2,
         connect_args={

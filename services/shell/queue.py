@@ -21,6 +21,12 @@ _LOAD: Final = Prepared(
     " ORDER BY lane, replay_id = '', seq FOR UPDATE",
     {"lanes": "text[]", "letters": "uuid[]"},
 )
+_NONE: Final = Prepared(
+    "retries_none",
+    "SELECT insist(NOT EXISTS (SELECT FROM retries WHERE status IN ('pending', 'compensating')"
+    " AND lane = ANY(:lanes)), 'messages of these checkouts wait to be tried again')",
+    {"lanes": "text[]"},
+)
 _CHANGED: Final = [name for name in COLUMNS if name != "letter_id"]
 _SAVE: Final = BulkInsert(
     "retries",
@@ -52,6 +58,11 @@ class Queue:
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self._moved: set[str] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, changes of this batch included."""
+        return not self._rows
 
     def find(self, letter_id: str) -> Waiting | None:
         """The row of a letter, changes of this batch included."""
@@ -161,9 +172,16 @@ class Queue:
         return self._rows[letter_id].order
 
 
-def load(db: Connection, deliveries: Sequence[Delivery], me: UUID) -> Queue:
-    """The rows of the deliveries' lanes and, of those that came as replays, their own. One statement."""
-    lanes = sorted({delivery.key for delivery in deliveries})
+def load(db: Connection, deliveries: Sequence[Delivery], me: UUID, *, look: bool) -> Queue:
+    """The rows of the deliveries' lanes and, of those that came as replays, their own. One statement.
+
+    look: False takes it for granted that nothing waits, which spares a round trip; where something does, the
+    transaction ends with a serialization failure, and is to be done again with True.
+    """
+    lanes = array("text", sorted({delivery.key for delivery in deliveries}))
     letters = sorted({d.letter_id for d in deliveries if d.replay.id or d.waiting is not None})
-    rows = _LOAD.rows(db, {"lanes": array("text", lanes), "letters": array("uuid", letters)})
+    if not (look or letters):
+        _NONE.send(db, {"lanes": lanes})
+        return Queue((), me)
+    rows = _LOAD.rows(db, {"lanes": lanes, "letters": array("uuid", letters)})
     return Queue([waiting_from(row) for row in rows], me)

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from outbox.bulk import array
 from outbox.copying import BulkCopy
-from outbox.inbox import HandledElsewhereError
 from outbox.prepared import Prepared
 
 _KEY: Final = "checkout_id"
@@ -78,8 +77,7 @@ class StateTable(Generic[S]):
         changed = tuple(name for name in self._names if new[name] != old[name])
         columns = {name: self._array(name, new[name]) for name in (_KEY, *changed)}
         columns["version"] = array("bigint", [version + 1 for version in versions])
-        if self._update(changed).run(db, columns) != len(states):
-            raise HandledElsewhereError("another process changed one of these checkouts meanwhile")
+        self._update(changed).send(db, columns)
 
     def _update(self, names: tuple[str, ...]) -> Prepared:
         """The statement that writes these columns: few differ in a batch, and the others' values need not travel."""
@@ -88,9 +86,11 @@ class StateTable(Generic[S]):
             sets = ", ".join(f"{name} = new.{name}" for name in (*names, "version"))
             self._updates[names] = Prepared(
                 f"{self._table}_update_{len(self._updates)}",
-                f"UPDATE {self._table} AS old SET {sets}, updated_at = now()"  # noqa: S608
+                f"WITH saved AS (UPDATE {self._table} AS old SET {sets}, updated_at = now()"  # noqa: S608
                 f" FROM unnest({', '.join(f':{name}' for name in kinds)}) AS new ({', '.join(kinds)})"
-                f" WHERE old.{_KEY} = new.{_KEY} AND old.version = new.version - 1",
+                f" WHERE old.{_KEY} = new.{_KEY} AND old.version = new.version - 1 RETURNING 1)"
+                " SELECT insist(count(*) = cardinality(:version), 'another process changed one of these checkouts')"
+                " FROM saved",
                 {name: f"{kind}[]" for name, kind in kinds.items()},
             )
         return self._updates[names]
