@@ -1,7 +1,4 @@
-"""The loop of a service process: take from Kafka, timers and the retry table; settle, call, commit.
-
-One thread owns it all.
-"""
+"""The loop of a service process, one thread: take from Kafka, timers and the retry table; settle, call, commit."""
 
 import math
 import threading

@@ -12,10 +12,9 @@ from uuid import uuid4
 
 import structlog
 from confluent_kafka import Producer
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 
 from outbox.add import Record
-from outbox.prepared import INDEXES_ONLY, prepares
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
@@ -25,6 +24,7 @@ from services.shell.batch import Batch
 from services.shell.calls import LOOKUP, Calls
 from services.shell.case import Desk
 from services.shell.claims import Claims
+from services.shell.engine import make_engine
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
@@ -44,25 +44,6 @@ _GARBAGE: Final = 50_000
 """New objects until the collector looks; Python's default, 700, is less than one message of a batch makes."""
 
 log = structlog.get_logger("shell.process")
-
-
-def make_engine(url: str, service: str) -> Engine:
-    """The engine of a service, in autocommit: what must be atomic is said to be, by `outbox.prepared.transaction`."""
-    engine = create_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        pool_reset_on_return=None,  # so there is nothing to roll back
-        pool_size=3,
-        max_overflow=2,
-        connect_args={
-            "application_name": service,
-            "connect_timeout": 5,
-            # a lock or statement that takes this long is a fault to be seen, not to be waited for
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000 "
-            + INDEXES_ONLY,
-        },
-    )
-    return prepares(engine)
 
 
 def run(

@@ -56,9 +56,9 @@ from services.shell.case import Desk
 from services.shell.claims import Claims
 from services.shell.delivery import Delivery, from_timer, from_waiting, read_replay
 from services.shell.draft import Draft
+from services.shell.engine import make_engine
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
-from services.shell.process import make_engine
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox.bulk import array
 from outbox.prepared import Prepared, transaction
+from services.shell.engine import make_engine
 from services.shell.insist import INSIST_V1
-from services.shell.process import make_engine
 from services.shell.states import StateTable
 from tests.outboxes import database
 from tests.servers import TestServers
