@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,8 @@ from outbox.relay import producer_config
 from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers
 from schemas.events import CheckoutRequested, Event, Line
+from schemas.trace import TraceContext
+from services.shell.tracing import Span, published
 
 _INT32: Final = 2**31
 _INT64: Final = 2**63
@@ -105,6 +109,7 @@ class Shop:
         self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
         self._producer = Producer(producer_config(servers.kafka_bootstrap_servers) | QUIET)
         self._failed: list[str] = []
+        self._keep, self._end = _tracing(servers)
         # said at once, not when the first message times out
         self._producer.list_topics(timeout=_REACH_S)
 
@@ -116,19 +121,25 @@ class Shop:
 
     def publish_again(self, envelope: Envelope) -> None:
         """Publish the very same event, as a producer does that did not hear the broker's answer."""
-        headers = event_headers(envelope, "shop", envelope.event_id, trace_headers([]))
-        self.publish_raw(
-            envelope.event.TYPE, envelope.event.checkout_id.encode(), self._codec.encode(envelope), dict(headers)
-        )
+        place = TraceContext.root() if self._keep else None
+        headers = event_headers(envelope, "shop", envelope.event_id, trace_headers([], place))
+        key, value = envelope.event.checkout_id.encode(), self._codec.encode(envelope)
+        report = partial(self._kept, self._keep, place, envelope, time.time_ns()) if self._keep and place else None
+        self.publish_raw(envelope.event.TYPE, key, value, dict(headers), report)
 
     def publish_raw(
-        self, event_type: str, key: bytes | None, value: bytes | None, headers: dict[str, Any] | None = None
+        self,
+        event_type: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: dict[str, Any] | None = None,
+        report: Callable[[KafkaError | None, Message], None] | None = None,
     ) -> None:
-        """Publish any bytes."""
-        topic = self._prefix + event_type
+        """Publish any bytes. report: told what became of them."""
+        topic, told = self._prefix + event_type, report or self._report
         while True:
             try:
-                self._producer.produce(topic, key=key, value=value, headers=headers or {}, on_delivery=self._report)
+                self._producer.produce(topic, key=key, value=value, headers=headers or {}, on_delivery=told)
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -146,10 +157,35 @@ class Shop:
         """Deliver what is left and give connections back. Raises NotDeliveredError."""
         self.flush()
         self._codec.close()
+        self._end()
 
     def _report(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._failed.append(error.str())
+
+    def _kept(
+        self,
+        keep: Callable[[Span], None],
+        place: TraceContext,
+        envelope: Envelope,
+        began_ns: int,
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        """Published, with a trace that begins here."""
+        self._report(error, message)
+        if error is None:
+            event = envelope.event
+            keep(published(self._prefix + event.TYPE, place, envelope.event_id, event.checkout_id, message, began_ns))
+
+
+def _tracing(servers: Servers) -> tuple[Callable[[Span], None] | None, Callable[[], None]]:
+    """Where spans go and what ends it; nothing is imported without an endpoint."""
+    if not servers.otel_exporter_otlp_endpoint:
+        return None, lambda: None
+    from services.shell.otlp import exporting  # noqa: PLC0415
+
+    return exporting(servers.otel_exporter_otlp_endpoint, "shop")
 
 
 def to_json(request: CheckoutRequested) -> str:

@@ -18,6 +18,7 @@ class Servers(BaseSettings):
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
     topic_replication: int = Field(1, ge=1, le=10, description="Replicas of those topics")
+    otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
 
     def database_url(self, service: str) -> str:
         """The URL of a service's database, password included."""

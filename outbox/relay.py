@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.offered import Offered
-from outbox.sending import Failure, Sender, passes, producer_config
+from outbox.sending import Failure, OnSent, Sender, passes, producer_config
 from outbox.shards import Shards
 from outbox.waiting import Waiting
 from outbox.wake import CHANNEL, Wake
@@ -48,7 +48,8 @@ class Relay:
     """One relay; run as many as you like.
 
     engine: the database of the outbox, by psycopg2. make_producer: gives an idempotent producer (see
-    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`.
+    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told how
+    many rows a round has published; on_sent: of each one.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Relay:
         *,
         probe: Probe = no_probe,
         on_published: Callable[[int], None] = lambda _: None,
+        on_sent: OnSent | None = None,
     ) -> None:
         self._engine = engine
-        self._sender = Sender(make_producer)
+        self._sender = Sender(make_producer, on_sent)
         self._wake = wake
         self._probe = probe
         self._on_published = on_published

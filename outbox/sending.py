@@ -80,6 +80,8 @@ class Outcome:
             self.failed.append(Failure(head, message.topic() or "", error))
 
 
+OnSent = Callable[[Outgoing, Message], None]
+"""Told of every row that the broker has, and where it lies there."""
 Read = Callable[[Sequence[Head]], Iterable[Outgoing]]
 """Gives the content of rows, of those that are still there."""
 
@@ -87,8 +89,9 @@ Read = Callable[[Sequence[Head]], Iterable[Outgoing]]
 class Sender:
     """Sends with a producer that is replaced when it delivers no more. Nothing is on its way between two calls."""
 
-    def __init__(self, make_producer: Callable[[], Producer]) -> None:
+    def __init__(self, make_producer: Callable[[], Producer], on_sent: OnSent | None = None) -> None:
         self._make_producer = make_producer
+        self._on_sent = on_sent
         self._producer = make_producer()
         self._stop_at: float | None = None
 
@@ -122,16 +125,26 @@ class Sender:
         return outcome
 
     def _produce(self, rows: Iterable[Outgoing], outcome: Outcome) -> None:
-        """Hand over a part. Of a row only its head is kept: the client has the content, a part at a time is enough."""
+        """Hand over a part. Of a row only its head is kept: the client has the content, a part at a time is enough.
+
+        Unless somebody wants to be told of it.
+        """
         produce, report = self._producer.produce, outcome.report
-        for head, topic, key, value, headers in rows:
+        for row in rows:
+            head, topic, key, value, headers = row
+            reported = partial(self._tell, report, row) if self._on_sent else partial(report, head)
             try:
-                produce(topic, value, key, headers=headers, on_delivery=partial(report, head))
+                produce(topic, value, key, headers=headers, on_delivery=reported)
             except BufferError:
                 self._producer.flush(_FLUSH_S)  # the row is read again in the next round
             except KafkaException as error:
                 outcome.failed.append(Failure(head, topic, error.args[0]))
         self._producer.poll(0)
+
+    def _tell(self, report: Callable[..., None], row: Outgoing, error: KafkaError | None, message: Message) -> None:
+        report(row.head, error, message)
+        if error is None and self._on_sent:
+            self._on_sent(row, message)
 
     def _await_reports(self) -> None:
         while len(self._producer):

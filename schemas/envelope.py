@@ -1,7 +1,6 @@
 """What goes round an event: identity, time, cause and trace, as Kafka headers and record fields."""
 
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,9 +8,9 @@ from typing import Final
 from uuid import UUID
 
 from schemas.events import Event
+from schemas.trace import TraceContext
 
 CHECKOUT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 TRACE_HEADERS: Final = {"traceparent": 55, "tracestate": 512, "baggage": 8192}
 """Name -> most bytes that are handed on: an event must not outgrow its topic for what came with its cause.
 
@@ -44,19 +43,20 @@ def event_headers(envelope: Envelope, source: str, causation_id: UUID | str, tra
     return ours + trace
 
 
-def trace_headers(incoming: list[Header]) -> list[Header]:
-    """The trace context to hand on: the incoming one, or a new trace where there was none.
+def trace_headers(incoming: list[Header], place: TraceContext | None = None) -> list[Header]:
+    """The trace context to hand on: `place`, or the incoming one, or a new trace that nobody keeps.
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """
+    here = place or TraceContext.of(incoming)
+    if here is None:
+        return [("traceparent", TraceContext.root(share=0).traceparent)]
     found = {
         name: value
         for name, value in incoming
         if name in TRACE_HEADERS and value is not None and len(value) <= TRACE_HEADERS[name]
     }
-    parent = found.get("traceparent", b"").decode("utf-8", "replace")
-    if not _TRACEPARENT.fullmatch(parent):
-        return [("traceparent", f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode())]
+    found["traceparent"] = here.traceparent
     return [(name, found[name]) for name in TRACE_HEADERS if name in found]
 
 

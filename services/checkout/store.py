@@ -12,7 +12,7 @@ from services.shell.states import States
 
 DEADLINE = DueTimer(
     DeadlinePassed,
-    "SELECT checkout_id FROM checkouts WHERE due_at <= :now ORDER BY due_at LIMIT :limit",
+    "checkouts",
 )
 
 

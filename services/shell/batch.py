@@ -98,6 +98,8 @@ class Batch:
             fresh, duplicates = unseen(deliveries, handled)
             waiting = queue.load(db, fresh, self._desk.me, look=doubtful)
             world = self._service.load(db, [d.event for d in fresh if d.event is not None])
+            if self._desk.tracing:
+                self._desk.tracing.begin(fresh)
             verdict = Verdict(Case(self._desk, world, waiting, draft, now))
             for delivery in fresh:
                 verdict.on(delivery)
@@ -111,6 +113,8 @@ class Batch:
         self._doubtful = bool(duplicates) or not waiting.is_empty
         for partition, offsets in draft.fine.items():
             self._desk.flood.fine(partition, offsets)
+        if self._desk.tracing:
+            self._desk.tracing.settled(draft)
         draft.duplicates = len(duplicates)
         draft.done += duplicates
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -47,14 +48,22 @@ class Calls:
     """Runs calls on an event loop of its own thread and hands the answers to the batch loop.
 
     unknown: the exception class that says "no answer" (its `timed_out` says how). gates: one per operation.
-    limit: calls in flight at the same time.
+    limit: calls in flight at the same time. on_call: told of every call that is over, and when it began (ns).
     """
 
-    def __init__(self, provider: Provider, unknown: type[Exception], gates: Gates, limit: int) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        unknown: type[Exception],
+        gates: Gates,
+        limit: int,
+        on_call: Callable[[Delivery, Call, int], None] | None = None,
+    ) -> None:
         self._provider = provider
         self._unknown = unknown
         self._gates = gates
         self._limit = limit
+        self._on_call = on_call
         self._answered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
@@ -108,7 +117,7 @@ class Calls:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, delivery: Delivery, call: Call) -> None:
-        gate = self._gates[call.operation]
+        gate, began_ns = self._gates[call.operation], time.time_ns()
         try:
             delivery.answer = await self._ask(gate, delivery, call)
         # a bug in an adapter must not leave its message hanging: it is tried again and then set aside
@@ -117,6 +126,8 @@ class Calls:
             delivery.answer = error
         finally:
             gate.leave()
+        if self._on_call:
+            self._on_call(delivery, call, began_ns)
         self._answered.put(delivery)
 
     async def _ask(self, gate: Gate, delivery: Delivery, call: Call) -> object:

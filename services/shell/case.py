@@ -19,12 +19,16 @@ from services.shell.gate import Gates
 from services.shell.queue import Queue
 from services.shell.scribe import Scribe
 from services.shell.service import Service, World
+from services.shell.tracing import Tracing
 from services.shell.waiting import COMPENSATIONS, Waiting
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What every batch needs. me: this process's name on the rows that it has claimed. chance: 0 to 1."""
+    """What every batch needs. me: this process's name on the rows that it has claimed. chance: 0 to 1.
+
+    tracing: None where nobody keeps traces.
+    """
 
     service: Service
     scribe: Scribe
@@ -32,6 +36,7 @@ class Desk:
     gates: Gates
     flood: Flood
     me: UUID
+    tracing: Tracing | None = None
     chance: Callable[[], float] = field(default=random.random)
 
 
@@ -81,6 +86,7 @@ class Case:
 
     def row(self, delivery: Delivery, fault: Fault, *, tries: int = 0, timeouts: int = 0) -> Waiting:
         """The row of a delivery that failed just now."""
+        delivery.fault = fault
         row = self.queue.row_of(delivery)
         return replace(
             row,

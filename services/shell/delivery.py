@@ -1,6 +1,6 @@
 """One message on its way through a service, and how it is read: from an event's topic, a replay, or the retry table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol, cast
 from uuid import UUID, uuid5
@@ -8,11 +8,12 @@ from uuid import UUID, uuid5
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
-from dlq.letter import NO_REPLAY, Origin, Replay, originals
+from dlq.letter import NO_REPLAY, Fault, Origin, Replay, originals
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
 from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
 from schemas.events import EVENTS, Event
+from schemas.trace import TraceContext
 from services.shell.waiting import Waiting
 
 _DEFECTIVE: Final = UUID("5b0f3f4c-8e0a-4f0c-9a3d-0c9d7c5d2e11")
@@ -42,7 +43,8 @@ class Delivery:
     origin: None for what a timer says. place: where it was taken from Kafka; None for timers and for what waited.
     call, answer: the provider call that the decision asked for last, and its answer. letter_id: its identity as a dead
     letter. replay: which replay it came by. first_failed_at: of a replay. waiting: its row of the retry table, when it
-    comes from there.
+    comes from there. own_headers: of a timer's. span, began_ns: its place in a trace that somebody keeps, and since when
+    it is handled. fault: why it was not handled.
     """
 
     key: str
@@ -58,6 +60,10 @@ class Delivery:
     replay: Replay = NO_REPLAY
     first_failed_at: datetime | None = None
     waiting: Waiting | None = None
+    own_headers: list[Header] = field(default_factory=list)
+    span: TraceContext | None = None
+    began_ns: int = 0
+    fault: Fault | None = None
 
     @property
     def seen(self) -> Seen:
@@ -69,7 +75,7 @@ class Delivery:
     @property
     def headers(self) -> list[Header]:
         """The headers that it came with."""
-        return self.origin.headers if self.origin else []
+        return self.origin.headers if self.origin else self.own_headers
 
     @property
     def event_type(self) -> str:
@@ -114,9 +120,10 @@ def from_waiting(waiting: Waiting, codec: Codec, topic_prefix: str) -> Delivery:
     return delivery
 
 
-def from_timer(event: Event, at: datetime) -> Delivery:
-    """What a service tells itself when time has passed."""
-    return Delivery(event.checkout_id, event, uuid7(), at)
+def from_timer(event: Event, at: datetime, traceparent: str | None = None) -> Delivery:
+    """What a service tells itself when time has passed, in the trace that `traceparent` names."""
+    headers: list[Header] = [("traceparent", traceparent.encode())] if traceparent else []
+    return Delivery(event.checkout_id, event, uuid7(), at, own_headers=headers)
 
 
 def _delivery(

@@ -46,8 +46,9 @@ class Draft:
         after = str(new.status)
         stations = [*decision.via, after] if before != after or decision.via else [after] if decision.note else []
         note = decision.note or getattr(new, "detail", "") or ""
+        kept = cause.span.traceparent.decode() if cause.span and cause.span.sampled else None
         for station in stations:
-            self.steps.append(Step(new.checkout_id, before, station, cause.event.TYPE, cause.event_id, note, at))
+            self.steps.append(Step(new.checkout_id, before, station, cause.event.TYPE, cause.event_id, note, at, kept))
             before = station
 
     def inbox_ids(self) -> Sequence[Delivery]:

@@ -21,7 +21,7 @@ from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
-from services.shell.delivery import Delivery, from_timer, read, read_replay
+from services.shell.delivery import Delivery, read, read_replay
 from services.shell.draft import Draft
 from services.shell.flood import Flood
 from services.shell.intake import Intake
@@ -176,8 +176,8 @@ class Loop:
             return
         now = self._clock()
         with self._engine.connect() as db:
-            due = [event for timer in self._service.timers for event in timer.due(db, now, _TIMER_LIMIT)]
-        self._lanes.add(from_timer(event, now) for event in due)
+            for timer in self._service.timers:
+                self._lanes.add(timer.due(db, now, _TIMER_LIMIT))
         self._timers_at = time.monotonic()
 
     def _settle(self) -> None:

@@ -35,6 +35,7 @@ from services.shell.retry_worker import RetryWorker
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy
+from services.shell.tracing import tracing_of
 
 _STUCK_S: Final = 60.0
 _LEAVE_S: Final = 4.0
@@ -109,6 +110,7 @@ class _Process:
         self._wake = Wake()
         self._metrics = metrics
         self._gates = self._make_gates(service)
+        self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
         self._relay = Relay(
             engine,
@@ -116,6 +118,7 @@ class _Process:
             self._wake,
             probe=probe,
             on_published=self._metrics.published,
+            on_sent=self._tracing.sent if self._tracing else None,
         )
         self._loop = self._make_loop(settings, engine, codec, probe)
         self._metrics.watch(
@@ -137,7 +140,8 @@ class _Process:
         group = prefix + service.name
         flood = Flood(settings.flood_at_least, settings.flood_window)
         scribe = Scribe(codec, service.name, group, prefix)
-        batch = Batch(engine, Desk(service, scribe, policy(settings), self._gates, flood, me), _now, probe)
+        desk = Desk(service, scribe, policy(settings), self._gates, flood, me, self._tracing)
+        batch = Batch(engine, desk, _now, probe)
         claims = Claims(engine, me, settings.retry_lease_s)
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
         parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
@@ -163,7 +167,8 @@ class _Process:
     def _make_calls(self, service: Service) -> Calls | None:
         if service.provider is None:
             return None
-        return Calls(service.provider, service.unknown, self._gates, service.calls_at_once)
+        on_call = self._tracing.called if self._tracing else None
+        return Calls(service.provider, service.unknown, self._gates, service.calls_at_once, on_call)
 
     def run_until(self, stop: threading.Event) -> None:
         """Start, and return when asked to stop. Raises RuntimeError when a part breaks: better dead than half alive."""
@@ -189,6 +194,7 @@ class _Process:
             self._calls.close()
         self._health.close()
         self._wake.close()
+        self._end_tracing()
         log.info("gone")
 
     def _await_end_of(self, loop: threading.Thread) -> None:

@@ -94,6 +94,6 @@ class Scribe:
 def _trace(cause: Delivery) -> list[Header]:
     """The trace to go on with. A replay starts a new one, and names the one in which its letter failed."""
     if not cause.replay.id:
-        return trace_headers(cause.headers)
+        return trace_headers(cause.headers, cause.span)
     original = dict(cause.headers).get("traceparent")
-    return trace_headers([]) + ([("linked_traceparent", original)] if original else [])
+    return trace_headers([], cause.span) + ([("linked_traceparent", original)] if original else [])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, text
@@ -10,6 +11,7 @@ from schemas.choreography import check_handlers, may_publish, reactions, subscri
 from schemas.decision import Decision
 from schemas.events import Event
 from services.shell.calls import Provider
+from services.shell.delivery import Delivery, from_timer
 
 Handler = Callable[..., Decision[Any]]
 
@@ -32,15 +34,22 @@ class World(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DueTimer:
-    """Finds checkouts whose time has passed: `find` selects checkout_id with :now and :limit."""
+    """Finds checkouts whose time has passed. table: of states, with `due_at`."""
 
     event: type[Event]
-    find: str
+    table: str
 
-    def due(self, db: Connection, now: object, limit: int) -> list[Event]:
-        """The timer's events that are due."""
-        found = db.execute(text(self.find), {"now": now, "limit": limit})
-        return [self.event(checkout_id=checkout_id) for checkout_id in found.scalars()]
+    def due(self, db: Connection, now: datetime, limit: int) -> list[Delivery]:
+        """The timer's events that are due, each with the trace in which its checkout changed last."""
+        found = db.execute(
+            text(
+                "SELECT checkout_id, (SELECT traceparent FROM audit_trail AS step"  # noqa: S608 - a name from this code
+                f" WHERE step.checkout_id = late.checkout_id ORDER BY seq DESC LIMIT 1) FROM {self.table} AS late"
+                " WHERE due_at <= :now ORDER BY due_at LIMIT :limit"
+            ),
+            {"now": now, "limit": limit},
+        )
+        return [from_timer(self.event(checkout_id=name), now, trace) for name, trace in found.all()]
 
 
 @dataclass(frozen=True, slots=True)

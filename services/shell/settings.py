@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     flood_window: int = Field(100, ge=1, description="A partition stops when most of so many messages failed")
     flood_probe_s: float = Field(30.0, gt=0, description="Seconds until a stopped partition is tried with one message")
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
+    otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
+    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of the traces that begin here, to keep")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
 

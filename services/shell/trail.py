@@ -32,6 +32,9 @@ TRAIL_V2: Final = (
     "ALTER TABLE audit_trail ADD PRIMARY KEY (checkout_id, seq)",
 )
 
+# whoever reads the trail finds the trace, and what a timer causes later goes on with it
+TRAIL_V3: Final = ("ALTER TABLE audit_trail ADD COLUMN traceparent text",)
+
 _COPY: Final = BulkCopy(
     "audit_trail",
     {
@@ -42,12 +45,13 @@ _COPY: Final = BulkCopy(
         "cause_id": "uuid",
         "note": "text",
         "at": "timestamptz",
+        "traceparent": "text",
     },
 )
 
 
 class Step(NamedTuple):
-    """One row: from which state to which, because of which event, when (UTC)."""
+    """One row: from which state to which, because of which event, when (UTC). traceparent: where a trace is kept."""
 
     checkout_id: str
     from_state: str | None
@@ -56,6 +60,7 @@ class Step(NamedTuple):
     cause_id: UUID
     note: str
     at: datetime
+    traceparent: str | None = None
 
 
 def add(db: Connection, steps: Sequence[Step]) -> None:

@@ -16,7 +16,7 @@ from services.warehouse.tables import RESERVATIONS
 
 EXPIRY = DueTimer(
     ReservationExpired,
-    "SELECT checkout_id FROM reservations WHERE due_at <= :now ORDER BY due_at LIMIT :limit",
+    "reservations",
 )
 
 # locked in the order of the skus, so that two batches that share products can't deadlock
