@@ -25,6 +25,12 @@ from services.shell.gate import Gate, Gates
 _START_S: Final = 10.0
 _OLD: Final = timedelta(hours=1)
 """Keys are kept for a day at most; well before that, what a call did is looked up first."""
+_SHARE: Final = 1 / 20
+_GATHER_S: Final = 0.01
+"""Answers are gathered for a twentieth of what calls take, and no longer than this: nobody notices, and few large
+batches cost half of what many small ones do."""
+_NEWEST: Final = 0.05
+"""The weight of the newest call in what calls take."""
 LOOKUP: Final = "lookup"
 """The gate of `find`."""
 
@@ -65,6 +71,7 @@ class Calls:
         self._limit = limit
         self._on_call = on_call
         self._answered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._took_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._places: asyncio.Semaphore | None = None
@@ -88,13 +95,14 @@ class Calls:
         return answered
 
     def wait(self, timeout_s: float) -> list[Delivery]:
-        """Like `answered`, but waits for the first one."""
+        """Like `answered`, but waits for the first one, and a little for those that come right after it."""
         if timeout_s <= 0:
             return self.answered()
         try:
             first = self._answered.get(timeout=timeout_s)
         except queue.Empty:
             return []
+        time.sleep(min(_GATHER_S, self._took_s * _SHARE))
         return [first, *self.answered()]
 
     def close(self) -> None:
@@ -134,7 +142,7 @@ class Calls:
         if self._places is None:
             raise RuntimeError("the calls' loop is not running")
         async with gate, self._places:
-            tries = delivery.waiting.attempts if delivery.waiting else 0
+            tries, began = delivery.waiting.attempts if delivery.waiting else 0, time.monotonic()
             try:
                 # after an unknown outcome nothing is tried before it is known what happened
                 found = await self._find(call) if _asks_first(delivery) else None
@@ -143,6 +151,8 @@ class Calls:
                 return NotAsked()
             except self._unknown as error:
                 return await self._find_out(gate, call, error) or _unknown(error, tries + 1)
+            finally:
+                self._took_s += (time.monotonic() - began - self._took_s) * _NEWEST
 
     async def _find_out(self, gate: Gate, call: Call, error: Exception) -> object | None:
         """After a call without an answer: what happened, by its key. None: still unknown."""

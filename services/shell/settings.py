@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="Their port; 0: any free one")
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     batch_size: int = Field(1000, ge=1, le=10_000, description="Messages in one transaction, about")
-    in_flight_limit: int = Field(2000, ge=1, description="Messages taken and not settled, at most")
+    in_flight_limit: int = Field(1500, ge=1, description="Messages taken and not settled, at most")
     timer_interval_s: float = Field(1.0, gt=0, description="How often timers are looked at")
     retry_first_s: float = Field(30.0, gt=0, description="Seconds until a message that failed is tried again")
     retry_step_s: float = Field(30.0, ge=0, description="How much longer each further wait is")
