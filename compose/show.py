@@ -50,6 +50,7 @@ def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
         "customer_reads": entry_of(code).customer if code else meanwhile,
         "failure": _failure(code) if code else None,
         "waiting": waiting,
+        "trace": next((step["traceparent"].split("-")[1] for step in trail if step["traceparent"]), None),
         "trail": trail,
         "events": _events(servers, checkout_id),
     }
@@ -73,7 +74,7 @@ def _in_service(
     # the table's name comes from this code
     find = text(f"SELECT * FROM {_STATES[service]} WHERE checkout_id = :id")  # noqa: S608
     steps = text(
-        "SELECT at, from_state, to_state, cause_type, cause_id, note FROM audit_trail"
+        "SELECT at, from_state, to_state, cause_type, cause_id, note, traceparent FROM audit_trail"
         " WHERE checkout_id = :id ORDER BY seq"
     )
     waits = text(
@@ -118,6 +119,8 @@ def print_checkout(found: dict[str, Any], console: Console) -> None:
         _print_failure(found["customer_reads"], found["failure"], console)
     elif found["customer_reads"]:
         console.print(f"[bold]the customer reads[/]: {found['customer_reads']}", highlight=False)
+    if found["trace"]:
+        console.print(f"[bold]trace[/]: {found['trace']}", highlight=False)
     if found["waiting"]:
         console.print(_waiting_table(found["waiting"]))
     trail = Table(

@@ -1,5 +1,6 @@
 """Hands spans to OpenTelemetry's exporter. Imported only where an endpoint is set: without one nothing is paid."""
 
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,7 @@ from services.shell.tracing import Span
 
 _SCOPE: Final = InstrumentationScope("checkout-choreography")
 _EVERY_MS: Final = 1000
+_END_S: Final = 3.0
 
 
 def exporting(endpoint: str, service: str) -> tuple[Callable[[Span], None], Callable[[], None]]:
@@ -31,7 +33,13 @@ def exporting(endpoint: str, service: str) -> tuple[Callable[[Span], None], Call
     def keep(span: Span) -> None:
         processor.on_end(_readable(span, resource))
 
-    return keep, processor.shutdown
+    def end() -> None:
+        # a receiver that is away must not hold up a stop: the exporter would try again for half a minute
+        last = threading.Thread(target=processor.shutdown, name="traces", daemon=True)
+        last.start()
+        last.join(_END_S)
+
+    return keep, end
 
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:

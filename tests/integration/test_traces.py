@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from uuid_utils.compat import uuid7
 
+from compose.show import describe
 from schemas.choreography import MAP
 from schemas.envelope import Envelope
 from tests.otlp import Receiver, Seen, receiving
@@ -108,6 +109,13 @@ def test_a_captured_checkout_is_one_tree(traced: System, receiver: Receiver) -> 
     spans = whole(traced, receiver, request.checkout_id, expected(CAPTURED, ["authorize", "capture"]))
     assert names(traced, spans) == expected(CAPTURED, ["authorize", "capture"])
     assert_one_tree(traced, spans)
+
+
+def test_the_trace_is_named_beside_its_checkout(traced: System, receiver: Receiver) -> None:
+    request = traced.request()
+    traced.publish(request)
+    spans = whole(traced, receiver, request.checkout_id, expected(CAPTURED, ["authorize", "capture"]))
+    assert describe(traced.servers, request.checkout_id)["trace"] == spans[0].trace
 
 
 def test_a_compensated_checkout_is_one_tree(traced: System, receiver: Receiver) -> None:
