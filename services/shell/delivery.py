@@ -43,8 +43,8 @@ class Delivery:
     origin: None for what a timer says. place: where it was taken from Kafka; None for timers and for what waited.
     call, answer: the provider call that the decision asked for last, and its answer. letter_id: its identity as a dead
     letter. replay: which replay it came by. first_failed_at: of a replay. waiting: its row of the retry table, when it
-    comes from there. own_headers: of a timer's. span, began_ns: its place in a trace that somebody keeps, and since when
-    it is handled. fault: why it was not handled.
+    comes from there. own_headers: of a timer's. span, began_ns: its place in a trace that somebody keeps, and since
+    when it is handled. fault: why it was not handled.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""One trace for each checkout: from the shop over outboxes, topics and services to the provider, as a receiver sees it."""
+"""One trace for each checkout, from the shop to the provider and the end, as a receiver of OTLP sees it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,13 @@ CAPTURED: Final = (
     "payment.captured",
     "checkout.completed",
 )
-COMPENSATED: Final = (*CAPTURED[:6], "payment.capture_failed", "checkout.failed", "warehouse.released", "payment.voided")
+COMPENSATED: Final = (
+    *CAPTURED[:6],
+    "payment.capture_failed",
+    "checkout.failed",
+    "warehouse.released",
+    "payment.voided",
+)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,15 @@ def test_a_time_out_a_decline_a_breaker_and_a_bug_never_share_a_code() -> None:
 
 def test_show_tells_class_retryable_and_the_engineers_sentence() -> None:
     failure = _failure(Code.CARD_BLOCKED)
-    found = {"states": {}, "trail": [], "events": [], "waiting": [], "customer_reads": "Sorry.", "failure": failure}
+    found = {
+        "states": {},
+        "trail": [],
+        "events": [],
+        "waiting": [],
+        "trace": None,
+        "customer_reads": "Sorry.",
+        "failure": failure,
+    }
     page = io.StringIO()
     print_checkout(found, Console(file=page, width=200))
     shown = page.getvalue()
