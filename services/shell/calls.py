@@ -72,6 +72,7 @@ class Calls:
         self._on_call = on_call
         self._answered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._took_s = 0.0
+        self._closing = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._places: asyncio.Semaphore | None = None
@@ -102,11 +103,12 @@ class Calls:
             first = self._answered.get(timeout=timeout_s)
         except queue.Empty:
             return []
-        time.sleep(min(_GATHER_S, self._took_s * _SHARE))
+        self._closing.wait(min(_GATHER_S, self._took_s * _SHARE))
         return [first, *self.answered()]
 
     def close(self) -> None:
         """Drop the calls that are out; their messages come again. Gives the provider's connections back."""
+        self._closing.set()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
