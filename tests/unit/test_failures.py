@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from rich.console import Console
@@ -95,7 +95,7 @@ def test_a_time_out_a_decline_a_breaker_and_a_bug_never_share_a_code() -> None:
 
 def test_show_tells_class_retryable_and_the_engineers_sentence() -> None:
     failure = _failure(Code.CARD_BLOCKED)
-    found = {
+    found: dict[str, Any] = {
         "states": {},
         "trail": [],
         "events": [],
