@@ -124,6 +124,7 @@ class Tracing:
             return
         attributes = {
             "messaging.message.id": str(delivery.event_id),
+            "messaging.message.conversation_id": delivery.key,
             "checkout.retry.attempts": row.attempts,
             "error.type": row.fault.error_class,
         }

@@ -152,7 +152,7 @@ def test_show_tells_people_state_trail_and_events(system: System, ended: str) ->
 def test_show_tells_programs_the_same_as_json(system: System, ended: str) -> None:
     result = checkout(system.env, "show", ended, "--json")
     found = json.loads(result.stdout)
-    assert set(found) == {"checkout_id", "states", "customer_reads", "failure", "waiting", "trail", "events"}
+    assert set(found) == {"checkout_id", "states", "customer_reads", "failure", "waiting", "trace", "trail", "events"}
     assert found["checkout_id"] == ended
     assert found["customer_reads"].endswith(".")
     assert (found["failure"]["code"], found["failure"]["error_class"]) == ("CAPTURE_REFUSED", "nobody_can_fix")
