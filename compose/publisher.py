@@ -20,7 +20,7 @@ from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers
 from schemas.events import CheckoutRequested, Event, Line
 from schemas.trace import TraceContext
-from services.shell.tracing import Span, published
+from services.shell.tracing import Span, keeper_of, published
 
 _INT32: Final = 2**31
 _INT64: Final = 2**63
@@ -109,7 +109,7 @@ class Shop:
         self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
         self._producer = Producer(producer_config(servers.kafka_bootstrap_servers) | QUIET)
         self._failed: list[str] = []
-        self._keep, self._end = _tracing(servers)
+        self._keep, self._end = keeper_of(servers.otel_exporter_otlp_endpoint, "shop")
         # said at once, not when the first message times out
         self._producer.list_topics(timeout=_REACH_S)
 
@@ -177,15 +177,6 @@ class Shop:
         if error is None:
             event = envelope.event
             keep(published(self._prefix + event.TYPE, place, envelope.event_id, event.checkout_id, message, began_ns))
-
-
-def _tracing(servers: Servers) -> tuple[Callable[[Span], None] | None, Callable[[], None]]:
-    """Where spans go and what ends it; nothing is imported without an endpoint."""
-    if not servers.otel_exporter_otlp_endpoint:
-        return None, lambda: None
-    from services.shell.otlp import exporting  # noqa: PLC0415
-
-    return exporting(servers.otel_exporter_otlp_endpoint, "shop")
 
 
 def to_json(request: CheckoutRequested) -> str:

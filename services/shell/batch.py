@@ -23,6 +23,7 @@ from services.shell import queue, trail
 from services.shell.case import Case, Desk
 from services.shell.delivery import Delivery
 from services.shell.draft import Draft, unseen
+from services.shell.service import World
 from services.shell.verdict import Verdict
 
 _AGAIN: Final = {
@@ -91,7 +92,7 @@ class Batch:
                 return draft
 
     def _attempt(self, deliveries: Sequence[Delivery], draft: Draft, *, doubtful: bool) -> None:
-        now, group = self._clock(), self._desk.scribe.group
+        now = self._clock()
         self._probe("before_transaction")
         with transaction(self._engine) as db:
             handled = self._handled(db, deliveries) if doubtful else set()
@@ -103,11 +104,7 @@ class Batch:
             verdict = Verdict(Case(self._desk, world, waiting, draft, now))
             for delivery in fresh:
                 verdict.on(delivery)
-            trail.add(db, draft.steps)
-            outbox.add(db, *draft.records)
-            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-            waiting.save(db, now)
-            world.save(db)
+            self._save(db, draft, waiting, world, now)
             self._probe("before_commit")
         self._probe("after_commit")
         self._doubtful = bool(duplicates) or not waiting.is_empty
@@ -117,6 +114,15 @@ class Batch:
             self._desk.tracing.settled(draft)
         draft.duplicates = len(duplicates)
         draft.done += duplicates
+
+    def _save(self, db: Connection, draft: Draft, waiting: queue.Queue, world: World | None, now: datetime) -> None:
+        """Write what was decided."""
+        trail.add(db, draft.steps)
+        outbox.add(db, *draft.records)
+        inbox.add(db, self._desk.scribe.group, [d.seen for d in draft.inbox_ids()])
+        waiting.save(db, now)
+        if world is not None:
+            world.save(db)
 
     def _handled(self, db: Connection, deliveries: Sequence[Delivery]) -> set[UUID]:
         """What of it the inbox has."""
@@ -155,19 +161,14 @@ class Batch:
             return self._write_fate(delivery, reason, announce=False)
 
     def _write_fate(self, delivery: Delivery, reason: str, *, announce: bool) -> Draft:
-        draft, now, group = Draft(), self._clock(), self._desk.scribe.group
+        draft, now = Draft(), self._clock()
         with transaction(self._engine) as db:
             waiting = queue.load(db, [delivery], self._desk.me, look=True)
             known = [delivery.event] if delivery.event is not None and announce else []
             world = self._service.load(db, known) if known else None
             case = Case(self._desk, world, waiting, draft, now)
             Verdict(case).not_storable(delivery, NotStorableError(reason))
-            trail.add(db, draft.steps)
-            outbox.add(db, *draft.records)
-            inbox.add(db, group, [d.seen for d in draft.inbox_ids()])
-            waiting.save(db, now)
-            if world is not None:
-                world.save(db)
+            self._save(db, draft, waiting, world, now)
         return draft
 
     def _take_back(self, draft: Draft) -> None:

@@ -157,37 +157,31 @@ class Tracing:
         letter = any(name == LETTER for name, _ in headers)
         own, parent, links = (TraceContext.root(), None, [place]) if letter else (place.child(), place, [])
         now, row_id = time.time_ns(), UUID(row.head[1])
-        attributes = {
-            **_SYSTEM,
-            **_handled("send", row.topic),
-            **_lies(message.partition(), message.offset()),
-            "messaging.message.id": str(row_id),
-            "messaging.message.conversation_id": row.head[2],
-        }
+        attributes = _sent(row.topic, row_id, row.head[2], message)
         made = min(_made_ns(row_id), now) if row_id.version == _TIMED else now
         self._keep(Span(f"send {row.topic}", "PRODUCER", own, parent, made, now, attributes, links))
 
 
 def published(topic: str, place: TraceContext, message_id: UUID, key: str, message: Message, began_ns: int) -> Span:
     """The span of a message that was published without an outbox, and begins a trace."""
-    attributes = {
-        **_SYSTEM,
-        **_handled("send", topic),
-        **_lies(message.partition(), message.offset()),
-        "messaging.message.id": str(message_id),
-        "messaging.message.conversation_id": key,
-    }
+    attributes = _sent(topic, message_id, key, message)
     return Span(f"send {topic}", "PRODUCER", place, None, began_ns, time.time_ns(), attributes)
 
 
 def tracing_of(settings: Settings, service: str) -> tuple[Tracing | None, Callable[[], None]]:
-    """The tracing that the settings ask for, and what ends it. None, and nothing is imported, without an endpoint."""
-    if not settings.otel_exporter_otlp_endpoint:
+    """The tracing that the settings ask for, and what ends it."""
+    keep, end = keeper_of(settings.otel_exporter_otlp_endpoint, service)
+    group = settings.topic_prefix + service
+    return Tracing(group, keep, settings.otel_traces_sampler_arg) if keep else None, end
+
+
+def keeper_of(endpoint: str, service: str) -> tuple[Callable[[Span], None] | None, Callable[[], None]]:
+    """Where spans go, and what ends it. None, and nothing is imported, without an endpoint."""
+    if not endpoint:
         return None, _nothing
     from services.shell.otlp import exporting  # noqa: PLC0415
 
-    keep, end = exporting(settings.otel_exporter_otlp_endpoint, service)
-    return Tracing(settings.topic_prefix + service, keep, settings.otel_traces_sampler_arg), end
+    return exporting(endpoint, service)
 
 
 def _nothing() -> None:
@@ -196,6 +190,16 @@ def _nothing() -> None:
 
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
+
+
+def _sent(topic: str, message_id: UUID, key: str, message: Message) -> dict[str, Any]:
+    return {
+        **_SYSTEM,
+        **_handled("send", topic),
+        **_lies(message.partition(), message.offset()),
+        "messaging.message.id": str(message_id),
+        "messaging.message.conversation_id": key,
+    }
 
 
 def _lies(partition: int | None, offset: int | None) -> dict[str, Any]:
