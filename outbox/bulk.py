@@ -97,6 +97,7 @@ _ELEMENT: Final[Mapping[str, Callable[[Any], str]]] = {
     "json": _quoted,
     "jsonb": _quoted,
     "bytea": _quoted_hex,
+    "tid": _quoted,
     "uuid": text_of,
     "timestamptz": instant,
 }

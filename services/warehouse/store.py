@@ -1,8 +1,8 @@
 """Loads the reservations and stock of a batch, and saves what its decisions changed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -19,28 +19,34 @@ EXPIRY = DueTimer(
     "reservations",
 )
 
-# locked in the order of the skus, so that two batches that share products can't deadlock
+# locked in the order of the skus, so that two batches that share products can't deadlock. A product in demand leaves
+# a row version behind with every batch, and while somebody's snapshot is open none of them can be removed: so each
+# product is looked for from the newest version on, and written where it was found
 _LOAD_STOCK: Final = Prepared(
     "stock_load",
-    "SELECT sku, on_hand, reserved, committed, on_hold FROM stock WHERE sku = ANY(:skus) ORDER BY sku FOR UPDATE",
+    "SELECT found.* FROM unnest(:skus) AS wanted (sku), LATERAL ("
+    "SELECT sku, on_hand, reserved, committed, on_hold, ctid FROM stock"
+    " WHERE stock.sku >= wanted.sku AND stock.sku <= wanted.sku ORDER BY stock.sku DESC LIMIT 1 FOR UPDATE) AS found",
     {"skus": "text[]"},
 )
 _MOVED: Final = {"on_hand": "bigint", "reserved": "bigint", "committed": "bigint"}
 _SAVE_STOCK: Final = Prepared(
     "stock_save",
-    f"UPDATE stock SET {', '.join(f'{name} = new.{name}' for name in _MOVED)}, updated_at = now()"  # noqa: S608
-    f" FROM unnest(:sku, {', '.join(f':{name}' for name in _MOVED)}) AS new (sku, {', '.join(_MOVED)})"
-    " WHERE stock.sku = new.sku",
-    {"sku": "text[]", **{name: f"{kind}[]" for name, kind in _MOVED.items()}},
+    f"WITH saved AS (UPDATE stock SET {', '.join(f'{name} = new.{name}' for name in _MOVED)}, updated_at = now()"  # noqa: S608
+    f" FROM unnest(:place, :sku, {', '.join(f':{name}' for name in _MOVED)}) AS new (place, sku, {', '.join(_MOVED)})"
+    " WHERE stock.ctid = new.place AND stock.sku = new.sku RETURNING 1)"
+    " SELECT insist(count(*) = cardinality(:sku), 'stock is not where it was locked') FROM saved",
+    {"place": "tid[]", "sku": "text[]", **{name: f"{kind}[]" for name, kind in _MOVED.items()}},
 )
 
 
 class Shelves:
-    """The reservations and stock of a batch."""
+    """The reservations and stock of a batch. places: sku -> where its row lies, as long as it is locked."""
 
-    def __init__(self, reservations: States[Reservation], stock: dict[str, Stock]) -> None:
+    def __init__(self, reservations: States[Reservation], stock: dict[str, Stock], places: Mapping[str, str]) -> None:
         self._reservations = reservations
         self._stock = stock
+        self._places = places
         self._moved: set[str] = set()
 
     def view(self, event: Event) -> Shelf:
@@ -65,14 +71,18 @@ class Shelves:
         moved = [self._stock[sku] for sku in sorted(self._moved)]
         if moved:
             columns = {name: array(kind, [getattr(stock, name) for stock in moved]) for name, kind in _MOVED.items()}
-            _SAVE_STOCK.send(db, {"sku": array("text", [stock.sku for stock in moved]), **columns})
+            skus = [stock.sku for stock in moved]
+            places = array("tid", [self._places[sku] for sku in skus])
+            _SAVE_STOCK.send(db, {"place": places, "sku": array("text", skus), **columns})
         self._reservations.save(db)
 
 
 def load(db: Connection, events: Sequence[Event]) -> Shelves:
     """The reservations that `events` are about, and the stock of every product in them: two statements."""
     reservations = RESERVATIONS.load(db, (event.checkout_id for event in events))
-    return Shelves(reservations, _stock(db, _skus(reservations, events)))
+    rows = _stock(db, _skus(reservations, events))
+    stock = {sku: Stock(sku=sku, on_hand=a, reserved=b, committed=c, on_hold=hold) for sku, a, b, c, hold, _ in rows}
+    return Shelves(reservations, stock, {row[0]: row[-1] for row in rows})
 
 
 def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str]:
@@ -80,7 +90,6 @@ def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str
     return wanted.union(*(reservation.units for reservation in reservations.known()))
 
 
-def _stock(db: Connection, skus: Iterable[str]) -> dict[str, Stock]:
+def _stock(db: Connection, skus: Iterable[str]) -> list[tuple[Any, ...]]:
     wanted = sorted(skus)
-    rows = _LOAD_STOCK.rows(db, {"skus": array("text", wanted)}) if wanted else []
-    return {sku: Stock(sku=sku, on_hand=a, reserved=b, committed=c, on_hold=hold) for sku, a, b, c, hold in rows}
+    return _LOAD_STOCK.rows(db, {"skus": array("text", wanted)}) if wanted else []

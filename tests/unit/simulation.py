@@ -141,6 +141,7 @@ class Simulation:
         self.shelves = Shelves(
             States(RESERVATIONS, {}),
             {sku: Stock(sku=sku, on_hand=units, reserved=0, committed=0) for sku, units in STOCK.items()},
+            {},
         )
         self.worlds: dict[str, World] = {
             "checkout": Checkouts(States(CHECKOUTS, {})),
