@@ -150,7 +150,8 @@ def _operations() -> list[tuple[str, Node]]:
 def _sends(entry: Entry) -> Node:
     reasons = causes(entry.event)
     heard = [f"`{cause.event}`" for cause in reasons if cause.event]
-    whens = [f"when it hears {listed(heard, 'or')}", *(f"when {cause.when}" for cause in reasons if cause.when)]
+    whens = [f"when it hears {listed(heard, 'or')}"] if heard else []
+    whens += [f"when {cause.when}" for cause in reasons if cause.when]
     return operation("send", entry.event, entry.said_by, doc_of(entry.event), f"Said {listed(whens, 'or')}.")
 
 

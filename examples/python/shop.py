@@ -91,7 +91,7 @@ def end_of(checkout_id: str, consumer: Consumer, registry: SchemaRegistryClient)
     while time.monotonic() < until:
         message = consumer.poll(0.5)
         if message is not None and message.error() is None and message.key() == checkout_id.encode():
-            topic = message.topic()
+            topic = str(message.topic())
             return topic, decode(message.value(), SerializationContext(topic, MessageField.VALUE))
     return "", None
 
