@@ -44,7 +44,7 @@ def register_schemas(servers: Servers) -> dict[str, int]:
 def make_topics(servers: Servers) -> list[str]:
     """Create the topics that are missing; their names."""
     return create_topics(
-        servers.kafka_bootstrap_servers,
+        servers.kafka,
         servers.topic_prefix,
         partitions=servers.topic_partitions,
         replication=servers.topic_replication,

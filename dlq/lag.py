@@ -23,7 +23,7 @@ def _lag(settings: DlqSettings, service: str) -> int | None:
     topics = [settings.topic_prefix + event for event in subscriptions(service)]
     try:
         committed = _committed(settings, settings.topic_prefix + service)
-        ends = bounds(settings.kafka_bootstrap_servers, topics)
+        ends = bounds(settings.kafka, topics)
     except KafkaException:
         return None
     known = [place for place in ends if committed.get(place, -1) >= 0]
@@ -31,7 +31,7 @@ def _lag(settings: DlqSettings, service: str) -> int | None:
 
 
 def _committed(settings: DlqSettings, group: str) -> dict[tuple[str, int], int]:
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, **QUIET})
+    admin = AdminClient({**settings.kafka, **QUIET})
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S)
     found: list[TopicPartition] = asked[group].result(timeout=_TIMEOUT_S).topic_partitions or []
     return {(place.topic, place.partition): place.offset for place in found}

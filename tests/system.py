@@ -351,7 +351,7 @@ class System:
     def _drop(self) -> None:
         for service in SERVICES:
             self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
-        admin = AdminClient({"bootstrap.servers": self._servers.kafka})
+        admin = AdminClient(self.servers.kafka)
         mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
         for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
             future.result(timeout=_ADMIN_S)

@@ -114,7 +114,7 @@ class _Process:
         self._calls = self._make_calls(service)
         self._relay = Relay(
             engine,
-            lambda: Producer(producer_config(settings.kafka_bootstrap_servers)),
+            lambda: Producer(producer_config(settings.kafka)),
             self._wake,
             probe=probe,
             on_published=self._metrics.published,
@@ -146,7 +146,7 @@ class _Process:
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
         parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
-        config = consumer_config(settings.kafka_bootstrap_servers, group)
+        config = consumer_config(settings.kafka, group)
         return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
 
     def _committed(self, records: Sequence[Record]) -> None:

@@ -4,20 +4,18 @@ import sys
 from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
+from dlq.kafka import KafkaSettings
 from dlq.policy import FaultClass, Policy
 
 EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """What every service needs. A service's own class adds its database and its limits."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
-    kafka_bootstrap_servers: str = Field(description="host:port of the brokers, comma separated")
     schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
     database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     metrics_host: str = Field("127.0.0.1", description="Where /healthz, /readyz and /metrics listen")
