@@ -27,6 +27,7 @@ from compose.fleet import Fleet, die_with_parent
 from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
+from dlq.messages import headers_of
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
@@ -67,9 +68,8 @@ class Letter:
     @staticmethod
     def of(message: Message) -> "Letter":
         """A letter from a Kafka message; its header names are unique."""
-        pairs = message.headers() or []
-        assert isinstance(pairs, list)
-        headers = {name: value if isinstance(value, bytes) else b"" for name, value in pairs}
+        pairs = headers_of(message)
+        headers = {name: value or b"" for name, value in pairs}
         assert len(headers) == len(pairs), "a header stands twice"
         return Letter(_raw(message.key()), _raw(message.value()), headers)
 

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.relay import Probe, Relay, no_probe, producer_config
+from outbox.sweeper import Sweeper
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
@@ -112,14 +113,7 @@ class _Process:
         self._gates = self._make_gates(service)
         self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
-        self._relay = Relay(
-            engine,
-            lambda: Producer(producer_config(settings.kafka)),
-            self._wake,
-            probe=probe,
-            on_published=self._metrics.published,
-            on_sent=self._tracing.sent if self._tracing else None,
-        )
+        self._relay = self._make_relay(settings, engine, probe)
         self._loop = self._make_loop(settings, engine, codec, probe)
         self._metrics.watch(
             "checkout_partitions_stopped",
@@ -133,6 +127,19 @@ class _Process:
         self._broken = threading.Event()
         self._health = HealthServer(
             settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
+        )
+
+    def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | Sweeper:
+        told = self._metrics.published
+        if settings.outbox_slot:
+            return Sweeper(engine, settings.outbox_slot, on_published=told)
+        return Relay(
+            engine,
+            lambda: Producer(producer_config(settings.kafka)),
+            self._wake,
+            probe=probe,
+            on_published=told,
+            on_sent=self._tracing.sent if self._tracing else None,
         )
 
     def _make_loop(self, settings: Settings, engine: Engine, codec: Codec, probe: Probe) -> Loop:
@@ -221,8 +228,8 @@ class _Process:
             faults["waiting_for"] = self._loop.waiting_for
         if not self._loop.assigned:
             faults["consumer"] = "no partitions assigned"
-        if not self._relay.connected:
-            faults["relay"] = "not connected to the database"
+        if self._relay.missing:
+            faults["relay"] = self._relay.missing
         return faults
 
     def _detail(self) -> dict[str, object]:

@@ -23,6 +23,9 @@ class Settings(KafkaSettings):
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     batch_size: int = Field(1000, ge=1, le=10_000, description="Messages in one transaction, about")
     in_flight_limit: int = Field(1500, ge=1, description="Messages taken and not settled, at most")
+    outbox_slot: str = Field(
+        "", description="Replication slot of the Debezium connector that publishes; empty: the process's own relay does"
+    )
     timer_interval_s: float = Field(1.0, gt=0, description="How often timers are looked at")
     retry_first_s: float = Field(30.0, gt=0, description="Seconds until a message that failed is tried again")
     retry_step_s: float = Field(30.0, ge=0, description="How much longer each further wait is")
