@@ -14,13 +14,6 @@ HEADERS: list[Header] = [
     ("bytes", b"\xff\x00"),
     ("é", "ü".encode()),
 ]
-    ("a", b"1"),
-    ("a", b"2"),
-    ("none", None),
-    ("empty", b""),
-    ("bytes", b"\xff\x00"),
-    ("é", "ü".encode()),
-]
 
 
 def test_headers_that_come_one_by_one_stay_as_they_are() -> None:
