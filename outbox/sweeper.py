@@ -28,8 +28,8 @@ from outbox.session import own_session
 _LOOK_S: Final = 0.2
 _RECONNECT_S: Final = 0.5
 _MOST: Final = 20_000
-_LOCK: Final = 0x6F7576
-"""One sweeper for each database is enough; the classes before it are the relays' (see `outbox.shards`)."""
+_LOCK: Final = 0x6F7577
+"""One sweeper for each database is enough. The numbers before it are those of relays and of the inbox."""
 
 _TRY: Final = "SELECT pg_try_advisory_lock(%s, 0)"
 _CONFIRMED: Final = """
