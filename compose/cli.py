@@ -53,11 +53,24 @@ def run_command(
     raise typer.Exit(code)
 
 
+@app.command("sample")
+def sample_command(
+    checkouts: Annotated[int, typer.Option(min=1, help="How many checkouts the sample has.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """Publish a sample that shows every ending to services that run, and report as `run` does."""
+    with one_line("sample"):
+        code = run.sample(_servers(), checkouts, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @app.command()
-def setup() -> None:
+def setup(
+    seeding: Annotated[bool, typer.Option("--seed/--no-seed", help="Customers and stock for the sample.")] = True,
+) -> None:
     """Migrate the databases, register the schemas, create the topics, seed customers and stock."""
     with one_line("setup"):
-        setting_up.set_up(_servers(), typer.echo)
+        setting_up.set_up(_servers(), typer.echo, seeding=seeding)
 
 
 @app.command()

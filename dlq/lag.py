@@ -21,10 +21,10 @@ def live_lag(settings: DlqSettings, services: Iterable[str]) -> int | None:
 
 def _lag(settings: DlqSettings, service: str) -> int | None:
     topics = [settings.topic_prefix + event for event in subscriptions(service)]
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, **QUIET})
+    admin = AdminClient({**settings.kafka, **QUIET})
     try:
         done = committed(admin, settings.topic_prefix + service, _TIMEOUT_S)
-        ends = bounds(settings.kafka_bootstrap_servers, topics)
+        ends = bounds(settings.kafka, topics)
     except KafkaException:
         return None
     known = [place for place in ends if place in done]

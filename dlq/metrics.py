@@ -39,7 +39,7 @@ class Look:
 def look(settings: DlqSettings, at: datetime) -> Look:
     """Read the dead letters of all services and their ledger. Raises KafkaException, NoTopicError."""
     letters = [letter for letter in read_letters(settings) if letter.unresolved]
-    kept = retentions(settings.kafka_bootstrap_servers, {letter.place[0] for letter in letters})
+    kept = retentions(settings.kafka, {letter.place[0] for letter in letters})
     return Look(at=at, letters=letters, known=known_causes(settings, letters), kept=kept)
 
 

@@ -8,6 +8,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from schemas.brokers import Kafka, reaching
+
 _TIMEOUT_S: Final = 30.0
 QUIET: Final = {"log_level": 2}
 """A command tells what is wrong in one line of its own; the client's log of every reconnect is not for its user."""
@@ -30,9 +32,9 @@ def _passes(error: Exception) -> bool:
 
 
 @stamina.retry(on=_passes, attempts=None, timeout=_TIMEOUT_S, wait_initial=0.05, wait_max=1.0)
-def bounds(bootstrap_servers: str, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+def bounds(kafka: Kafka, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
     """(first offset, next offset) of every partition of those `topics` that exist. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET})
+    admin = AdminClient({**reaching(kafka), **QUIET})
     known = admin.list_topics(timeout=_TIMEOUT_S).topics
     places = [TopicPartition(t, p) for t in topics if t in known for p in known[t].partitions]
     first, last = begins(admin, places, _TIMEOUT_S), ends(admin, places, _TIMEOUT_S)

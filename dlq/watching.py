@@ -45,7 +45,7 @@ def look(
     """
     letters = read_letters(settings, progress=progress, warn=warn)
     seen = known_causes(settings, letters) if known is None else read_known(known)
-    kept = retentions(settings.kafka_bootstrap_servers, {letter.place[0] for letter in letters})
+    kept = retentions(settings.kafka, {letter.place[0] for letter in letters})
     found = findings(letters, seen, kept, limits, now)
     if known is not None:
         add_known(known, [x.fingerprint for x in found if x.fingerprint], f"first reported {now:%Y-%m-%d %H:%M} UTC")

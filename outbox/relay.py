@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from typing import Final, cast
+from typing import Final
 
 import psycopg2
 import structlog
@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from outbox.add import Record
 from outbox.offered import Offered
 from outbox.sending import Failure, Head, OnSent, Sender, passes, producer_config
+from outbox.session import own_session
 from outbox.shards import Shards
 from outbox.waiting import Waiting
 from outbox.wake import CHANNEL, Wake
@@ -74,6 +75,11 @@ class Relay:
         self.settled = 0
         """Up to which `seq` every row is visible by now or will never be, as far as is known."""
 
+    @property
+    def missing(self) -> str:
+        """What keeps it from publishing; "" when nothing does."""
+        return "" if self.connected else "not connected to the database"
+
     def offer(self, records: Iterable[Record]) -> None:
         """Hand over what this process has just committed, before it sets `wake`: spares reading it from the table.
 
@@ -91,25 +97,13 @@ class Relay:
         """Publish until stopped. A lost database or broker is waited for, never given up."""
         while not self._stop.is_set():
             try:
-                with closing(self._session()) as session:
+                with closing(own_session(self._engine)) as session:
                     self._publish_from(session)
             except psycopg2.Error as error:
                 self.connected = False
                 log.warning("outbox database unavailable", error=str(error).strip())
                 self._wake.wait(_RECONNECT_S)
         self._sender.close()
-
-    def _session(self) -> extensions.connection:
-        """A session of the relay's own, that ends with it.
-
-        Locks, LISTEN and settings belong to the session: it must not go back to a pool where the next transaction
-        would be committed without being flushed.
-        """
-        pooled = self._engine.raw_connection()
-        session = cast("extensions.connection", pooled.driver_connection)
-        pooled.detach()
-        session.autocommit = True
-        return session
 
     def _publish_from(self, session: extensions.connection) -> None:
         waiting, shards = Waiting(session, self._offered), Shards(session)

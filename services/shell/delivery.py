@@ -9,6 +9,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
 from dlq.letter import NO_REPLAY, Fault, Origin, Replay, originals
+from dlq.messages import unpacked
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
 from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
@@ -207,7 +208,7 @@ def _headers(message: Message) -> list[Header]:
     if isinstance(headers, dict):
         raise TypeError("headers of a consumed message are pairs: a name may stand twice")
     # the client gives bytes; its signature allows text for what is to be sent
-    return cast("list[Header]", headers)
+    return unpacked(cast("list[Header]", headers))
 
 
 def _checked_key(key: bytes | None, checkout_id: str) -> str:

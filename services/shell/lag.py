@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dlq.offsets import QUIET, Place, begins, committed, ends
+from schemas.brokers import Kafka, reaching
 
 _TIMEOUT_S: Final = 3.0
 
@@ -24,11 +25,11 @@ class Lag(Collector):
     """
 
     def __init__(
-        self, service: str, bootstrap_servers: str, group: str, topic_prefix: str,
+        self, service: str, kafka: Kafka, group: str, topic_prefix: str,
         assigned: Callable[[], Collection[Place]],
     ) -> None:  # fmt: skip
         self._service = service
-        self._config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, **QUIET}
+        self._config: dict[str, Any] = {**reaching(kafka), **QUIET}
         self._group = group
         self._prefix = topic_prefix
         self._assigned = assigned

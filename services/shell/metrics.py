@@ -126,6 +126,10 @@ class Metrics:
         if made is not None:
             self._relay.labels(self._service).observe(max(0.0, (time_ns() - made) / _NS))
 
+    def swept(self, count: int) -> None:
+        """So many rows were found published by somebody else; when each of them was, nobody here knows."""
+        self._published.labels(self._service).inc(count)
+
     def called(self, delivery: Delivery, call: Call, began_ns: int) -> None:
         """A provider call is over; one that was never made doesn't count."""
         answer = delivery.answer

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.relay import Probe, Relay, no_probe, producer_config
+from outbox.sweeper import Sweeper
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
 from schemas.codec import Codec
@@ -84,14 +85,7 @@ class _Process:
         self._gates = self._make_gates(service)
         self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
-        self._relay = Relay(
-            engine,
-            lambda: Producer(producer_config(settings.kafka_bootstrap_servers)),
-            self._wake,
-            probe=probe,
-            on_published=self._metrics.published,
-            on_sent=self._tracing.sent if self._tracing else None,
-        )
+        self._relay = self._make_relay(settings, engine, probe)
         self._loop = self._make_loop(settings, engine, codec, probe)
         self._measure(settings, engine)
         self._threads = [
@@ -103,11 +97,23 @@ class _Process:
             settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
         )
 
+    def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | Sweeper:
+        if settings.outbox_slot:
+            return Sweeper(engine, settings.outbox_slot, on_published=self._metrics.swept)
+        return Relay(
+            engine,
+            lambda: Producer(producer_config(settings.kafka)),
+            self._wake,
+            probe=probe,
+            on_published=self._metrics.published,
+            on_sent=self._tracing.sent if self._tracing else None,
+        )
+
     def _measure(self, settings: Settings, engine: Engine) -> None:
         """What is read when the metrics are asked for."""
-        name, prefix, brokers = self._service.name, settings.topic_prefix, settings.kafka_bootstrap_servers
+        name, prefix = self._service.name, settings.topic_prefix
         self._metrics.registry.register(Standing(name, engine, lambda: self._relay.settled))
-        self._metrics.registry.register(Lag(name, brokers, prefix + name, prefix, self._loop.partitions))
+        self._metrics.registry.register(Lag(name, settings.kafka, prefix + name, prefix, self._loop.partitions))
         self._metrics.watch(
             "checkout_partitions_stopped",
             "Partitions stopped because most of their messages fail: page somebody",
@@ -125,7 +131,7 @@ class _Process:
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
         parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
-        config = consumer_config(settings.kafka_bootstrap_servers, group)
+        config = consumer_config(settings.kafka, group)
         return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
 
     def _committed(self, records: Sequence[Record]) -> None:
@@ -204,8 +210,8 @@ class _Process:
             faults["waiting_for"] = self._loop.waiting_for
         if not self._loop.partitions():
             faults["consumer"] = "no partitions assigned"
-        if not self._relay.connected:
-            faults["relay"] = "not connected to the database"
+        if self._relay.missing:
+            faults["relay"] = self._relay.missing
         return faults
 
     def _detail(self) -> dict[str, object]:
