@@ -7,7 +7,7 @@ published blocks its key, not the table.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Final, cast
 
@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.offered import Offered
-from outbox.sending import Failure, OnSent, Sender, passes, producer_config
+from outbox.sending import Failure, Head, OnSent, Sender, passes, producer_config
 from outbox.shards import Shards
 from outbox.waiting import Waiting
 from outbox.wake import CHANNEL, Wake
@@ -48,8 +48,8 @@ class Relay:
     """One relay; run as many as you like.
 
     engine: the database of the outbox, by psycopg2. make_producer: gives an idempotent producer (see
-    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told how
-    many rows a round has published; on_sent: of each one.
+    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told
+    which rows a round has published; on_sent: of each one, and where it lies.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Relay:
         wake: Wake,
         *,
         probe: Probe = no_probe,
-        on_published: Callable[[int], None] = lambda _: None,
+        on_published: Callable[[Sequence[Head]], None] = lambda _: None,
         on_sent: OnSent | None = None,
     ) -> None:
         self._engine = engine
@@ -71,6 +71,8 @@ class Relay:
         self._stop = threading.Event()
         self._blocked: dict[str, float] = {}
         self.connected = False
+        self.settled = 0
+        """Up to which `seq` every row is visible by now or will never be, as far as is known."""
 
     def offer(self, records: Iterable[Record]) -> None:
         """Hand over what this process has just committed, before it sets `wake`: spares reading it from the table.
@@ -132,6 +134,7 @@ class Relay:
     def round(self, waiting: Waiting, limit: int = _BATCH) -> tuple[int, int]:
         """Publish one row of each key; how many rows were found and how many were published."""
         rows = waiting.heads(self._blocked_keys(), limit)
+        self.settled = waiting.settled
         firsts = {head[2]: head for head in reversed(rows)}
         if not firsts:
             return 0, 0
@@ -139,7 +142,8 @@ class Relay:
         self._probe("relay_published")
         if outcome.delivered:
             waiting.drop(outcome.delivered)
-            self._on_published(len(outcome.delivered))
+            gone = set(outcome.delivered)
+            self._on_published([head for head in firsts.values() if head[0] in gone])
         for failure in outcome.failed:
             self._give_up_for_now(failure)
         return len(rows), len(outcome.delivered)

@@ -73,6 +73,11 @@ class Delivery:
         return Seen(self.event_id, self.occurred_at.date())
 
     @property
+    def trace(self) -> TraceContext | None:
+        """Its place in a trace, where somebody keeps that trace."""
+        return self.span if self.span is not None and self.span.sampled else None
+
+    @property
     def headers(self) -> list[Header]:
         """The headers that it came with."""
         return self.origin.headers if self.origin else self.own_headers
