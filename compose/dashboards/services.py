@@ -26,7 +26,7 @@ PANELS: Final = (
     ),
     Panel(
         title="Consumer lag", unit="short",
-        about="Messages not settled yet, of each service.",
+        about="Messages not settled yet, of each service; replays apart.",
         queries=(("service:checkout_consumer_lag:sum", "{{service}}"),),
     ),
     Panel(

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from urllib.request import urlopen
 
 import pytest
-from dlq.metrics import Letters, Look
 
+from dlq.metrics import Letters, Look
 from schemas.choreography import SERVICES
 from services.shell.metrics import Metrics
 from tests.alerts.exported import Exported, by_families, by_page, by_registry
