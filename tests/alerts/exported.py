@@ -33,9 +33,11 @@ def by_page(text: str) -> Exported:
 
 
 def by_families(families: Iterable[Metric]) -> Exported:
-    """Of samples."""
+    """Of metrics that are made when they are asked for; of a page there are only samples."""
     found: Exported = {}
     for family in families:
+        if hasattr(family, "_labelnames"):
+            found[family.name] = frozenset(family._labelnames)
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, frozenset()) | set(sample.labels)
     return found
