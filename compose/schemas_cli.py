@@ -1,4 +1,4 @@
-"""`checkout schemas`: register them, refuse incompatible ones, release new versions."""
+"""`checkout schemas`: register them, refuse incompatible ones, release new versions, write them down for people."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 import schemas
-from compose.failing import INCOMPATIBLE, one_line
+from compose.failing import FAILED, INCOMPATIBLE, one_line
 from compose.setting_up import make_topics, register_schemas
 from compose.settings import Servers
 from schemas.choreography import topics
@@ -64,3 +64,23 @@ def release(
         path = target / f"{event}.{len(published(event)) + 1}.avsc"
         path.write_text(avsc(event), encoding="utf-8")
         typer.echo(f"{path.name}: released")
+
+
+@app.command("asyncapi")
+def asyncapi_command(
+    check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")] = False,
+    root: Annotated[Path | None, typer.Option(help="The source tree  [this one].")] = None,
+) -> None:
+    """Write schemas/asyncapi.yaml and docs/events.html from the map and the schemas."""
+    # imported here: it reads every schema and needs PyYAML, and no other command does
+    from compose.language import files  # noqa: PLC0415
+
+    where = root or files.ROOT
+    with one_line("schemas asyncapi"):
+        names = files.stale(where) if check_only else files.write(where)
+    for name in names:
+        typer.echo(f"{name}: {'stale; write it with `checkout schemas asyncapi`' if check_only else 'written'}")
+    if check_only and names:
+        raise typer.Exit(FAILED)
+    if not names:
+        typer.echo("everything is up to date")

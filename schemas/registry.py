@@ -90,7 +90,7 @@ def create_topics(kafka: Kafka, topic_prefix: str = "", *, partitions: int = 6, 
     """
     admin = AdminClient({**reaching(kafka), "log_level": 2})
     have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
-    configs = _configs(max(1, replication - 1))
+    configs = topic_configs(max(1, replication - 1))
     wanted = [
         NewTopic(topic_prefix + name, num_partitions=partitions, replication_factor=replication, config=config)
         for name, config in configs.items()
@@ -107,7 +107,7 @@ def create_topics(kafka: Kafka, topic_prefix: str = "", *, partitions: int = 6, 
     return [topic.topic for topic in missing]
 
 
-def _configs(in_sync: int) -> dict[str, dict[str, str]]:
+def topic_configs(in_sync: int) -> dict[str, dict[str, str]]:
     """Topic -> its configuration. in_sync: with fewer replicas in sync a write is refused, not half kept."""
     events = _config(in_sync, RETENTION_MS, EVENT_MAX_BYTES)
     letters = _config(in_sync, 3 * RETENTION_MS, DEAD_LETTER_MAX_BYTES)
