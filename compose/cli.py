@@ -43,12 +43,13 @@ def run_command(
     exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="Stop after the summary.")] = False,
     as_json: Json = False,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The servers' data  [.checkout/stack].")] = None,
+    observer: Annotated[bool, typer.Option("--observer", help="The observer too: /live, /checkouts/ID.")] = False,
 ) -> None:
     """Servers, services and a sample that shows every ending; stays up until Ctrl-C."""
     folder = data or paths.data_dir(os.environ)
     with one_line("run"), running_stack(folder, environ=os.environ) as stack:
         environ = stack.env()
-        options = run.Options(checkouts, exit_when_done, as_json, folder / "logs")
+        options = run.Options(checkouts, exit_when_done, as_json, folder / "logs", observer)
         code = run.run(environ, _servers({**os.environ, **environ}), options)
     raise typer.Exit(code)
 

@@ -24,9 +24,11 @@ from compose.sample import plan
 from compose.setting_up import set_up
 from compose.settings import Servers
 from compose.tally import Tally
+from schemas.choreography import SERVICES
 
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
+_OBSERVER_PORT: Final = "6066"
 _QUIET_S: Final = 120.0
 """Nothing ended and nothing let go for so long: the run says what is left instead of waiting for ever."""
 
@@ -48,6 +50,7 @@ class Options:
     exit_when_done: bool
     as_json: bool
     logs: Path
+    observer: bool = False
 
 
 def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
@@ -55,11 +58,14 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
     console = make_console(stderr=options.as_json)
     began = time.monotonic()
     set_up(servers, lambda line: console.print(line, style="dim"))
-    fleet, ends = Fleet({**os.environ, **environ}, options.logs), Ends(servers)
+    fleet, ends = _fleet({**os.environ, **environ}, options), Ends(servers)
     try:
         fleet.start()
         _wait(fleet.ready, _READY_S, f"the services are not ready; logs: {options.logs}")
         console.print(f"services: ready; logs in {options.logs}", style="dim")
+        if options.observer:
+            port = os.environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
+            console.print(f"observer: http://127.0.0.1:{port}/live", highlight=False)
         tally = _sample(servers, fleet.check, ends, options.checkouts, console)
         code = _report(servers, tally, console, began, as_json=options.as_json)
         if not options.exit_when_done:
@@ -68,6 +74,14 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
     finally:
         fleet.stop()
         ends.close()
+
+
+def _fleet(environ: Mapping[str, str], options: Options) -> Fleet:
+    """The services, and the observer where it is asked for: its pages are its health port."""
+    if not options.observer:
+        return Fleet(environ, options.logs)
+    port = environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
+    return Fleet({**environ, "OBSERVER_METRICS_PORT": port}, options.logs, (*SERVICES, "observer"))
 
 
 def sample(servers: Servers, checkouts: int, *, as_json: bool) -> int:
