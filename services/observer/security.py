@@ -9,7 +9,7 @@ from dlq.kafka import KafkaSettings
 
 
 def credentials(settings: KafkaSettings) -> Any | None:
-    """Faust's `broker_credentials`; None where the brokers ask for nothing. Raises OSError for a file that isn't there."""
+    """Faust's `broker_credentials`; None where the brokers ask for nothing. Raises OSError for a missing file."""
     protocol = settings.kafka_security_protocol
     if protocol == "SSL":
         return faust.SSLCredentials(_context(settings))
