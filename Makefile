@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# what `make up` starts beside servers and services: observer, metrics, alerts; Jaeger. `make up PROFILES=` for small machines
+PROFILES ?= watch,traces
+COMPOSE = COMPOSE_PROFILES=$(PROFILES) $(if $(findstring traces,$(PROFILES)),TRACES_ENDPOINT=http://jaeger:4318) \
+	docker compose -f compose/compose.yaml
 BENCH_STAMP := $(VENV)/.bench-installed
 
 .PHONY: help setup run test proof bench bench-long lint up down clean
@@ -52,11 +56,13 @@ lint: setup  ## ruff, mypy --strict, import contracts
 compose/.env:
 	$(PYTHON) compose/make_env.py
 
-up: compose/.env  ## the same in containers, with Kafka UI (needs Docker)
-	docker compose -f compose/compose.yaml up --build --detach --wait
+up: compose/.env  ## the same in containers, with Kafka UI, dashboards, traces (needs Docker); PROFILES= for less
+	$(COMPOSE) up --build --detach --wait
+	@$(COMPOSE) run --rm setup checkout sample; code=$$?; $(PYTHON) compose/pages.py $(PROFILES); exit $$code
 
+down: PROFILES = watch,traces
 down: compose/.env  ## stop the containers and drop their data
-	docker compose -f compose/compose.yaml down --volumes --remove-orphans
+	$(COMPOSE) down --volumes --remove-orphans
 
 clean:  ## remove what setup made
 	rm -rf $(VENV) .venv-peers .venv-peers-dbos build *.egg-info

@@ -43,21 +43,35 @@ def run_command(
     exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="Stop after the summary.")] = False,
     as_json: Json = False,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The servers' data  [.checkout/stack].")] = None,
+    observer: Annotated[bool, typer.Option("--observer", help="The observer too: /live, /checkouts/ID.")] = False,
 ) -> None:
     """Servers, services and a sample that shows every ending; stays up until Ctrl-C."""
     folder = data or paths.data_dir(os.environ)
     with one_line("run"), running_stack(folder, environ=os.environ) as stack:
         environ = stack.env()
-        options = run.Options(checkouts, exit_when_done, as_json, folder / "logs")
+        options = run.Options(checkouts, exit_when_done, as_json, folder / "logs", observer)
         code = run.run(environ, _servers({**os.environ, **environ}), options)
     raise typer.Exit(code)
 
 
+@app.command("sample")
+def sample_command(
+    checkouts: Annotated[int, typer.Option(min=1, help="How many checkouts the sample has.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """Publish a sample that shows every ending to services that run, and report as `run` does."""
+    with one_line("sample"):
+        code = run.sample(_servers(), checkouts, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @app.command()
-def setup() -> None:
+def setup(
+    seeding: Annotated[bool, typer.Option("--seed/--no-seed", help="Customers and stock for the sample.")] = True,
+) -> None:
     """Migrate the databases, register the schemas, create the topics, seed customers and stock."""
     with one_line("setup"):
-        setting_up.set_up(_servers(), typer.echo)
+        setting_up.set_up(_servers(), typer.echo, seeding=seeding)
 
 
 @app.command()

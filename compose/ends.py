@@ -36,7 +36,7 @@ class Ends:
         self._letters = {servers.topic_prefix + dead_letter_topic(service) for service in SERVICES}
         self._consumer = Consumer(
             {
-                "bootstrap.servers": servers.kafka_bootstrap_servers,
+                **servers.kafka,
                 "group.id": "checkout-run",  # required by the client; nothing is committed under it
                 "enable.auto.commit": False,
                 **QUIET,
@@ -44,7 +44,7 @@ class Ends:
         )
         ends = [servers.topic_prefix + event.TYPE for event in (CheckoutCompleted, CheckoutFailed)]
         # assigned by hand, at the present ends: whatever is published from now on is heard
-        found = bounds(servers.kafka_bootstrap_servers, [*ends, *sorted(self._letters)])
+        found = bounds(servers.kafka, [*ends, *sorted(self._letters)])
         self._consumer.assign([TopicPartition(*place, high) for place, (_, high) in found.items()])
 
     def heard(self, timeout_s: float) -> Iterator[End]:

@@ -76,7 +76,7 @@ def main(tell: Callable[[str], None] = print) -> int:
         Codec(servers.schema_registry_url, servers.topic_prefix),
     )
     wake, ends = outbox.Wake(), Ends(servers)
-    relay = outbox.Relay(engine, lambda: Producer(producer_config(servers.kafka_bootstrap_servers)), wake)
+    relay = outbox.Relay(engine, lambda: Producer(producer_config(servers.kafka)), wake)
     thread = threading.Thread(target=relay.run)
     thread.start()
     try:

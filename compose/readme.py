@@ -12,6 +12,7 @@ from compose.settings import Servers
 from schemas.choreography import MAP, TIMERS
 from schemas.failures import Code, entry_of
 from services.checkout.service import CheckoutSettings
+from services.observer.settings import ObserverSettings
 from services.payment.provider.declines import CODES
 from services.payment.service import PaymentSettings
 from services.shell.settings import Settings
@@ -45,6 +46,7 @@ def settings() -> str:
         ("checkout", CheckoutSettings),
         ("payment", PaymentSettings),
         ("warehouse", WarehouseSettings),
+        ("observer", ObserverSettings),
     )
     shared = {name for name in Settings.model_fields if name not in ("database_url", "metrics_port")}
     for name in sorted(shared):

@@ -24,9 +24,11 @@ from compose.sample import plan
 from compose.setting_up import set_up
 from compose.settings import Servers
 from compose.tally import Tally
+from schemas.choreography import SERVICES
 
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
+_OBSERVER_PORT: Final = "6066"
 _QUIET_S: Final = 120.0
 """Nothing ended and nothing let go for so long: the run says what is left instead of waiting for ever."""
 
@@ -48,6 +50,7 @@ class Options:
     exit_when_done: bool
     as_json: bool
     logs: Path
+    observer: bool = False
 
 
 def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
@@ -55,13 +58,16 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
     console = make_console(stderr=options.as_json)
     began = time.monotonic()
     set_up(servers, lambda line: console.print(line, style="dim"))
-    fleet, ends = Fleet({**os.environ, **environ}, options.logs), Ends(servers)
+    fleet, ends = _fleet({**os.environ, **environ}, options), Ends(servers)
     try:
         fleet.start()
         _wait(fleet.ready, _READY_S, f"the services are not ready; logs: {options.logs}")
         console.print(f"services: ready; logs in {options.logs}", style="dim")
-        tally = _sample(servers, fleet, ends, options.checkouts, console)
-        code = _report(servers, tally, options, console, began)
+        if options.observer:
+            port = os.environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
+            console.print(f"observer: http://127.0.0.1:{port}/live", highlight=False)
+        tally = _sample(servers, fleet.check, ends, options.checkouts, console)
+        code = _report(servers, tally, console, began, as_json=options.as_json)
         if not options.exit_when_done:
             _stay(servers, fleet, console)
         return code
@@ -70,7 +76,24 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
         ends.close()
 
 
-def _sample(servers: Servers, fleet: Fleet, ends: Ends, count: int, console: Console) -> Tally:
+def _fleet(environ: Mapping[str, str], options: Options) -> Fleet:
+    """The services, and the observer where it is asked for: its pages are its health port."""
+    if not options.observer:
+        return Fleet(environ, options.logs)
+    port = environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
+    return Fleet({**environ, "OBSERVER_METRICS_PORT": port}, options.logs, (*SERVICES, "observer"))
+
+
+def sample(servers: Servers, checkouts: int, *, as_json: bool) -> int:
+    """Publish the sample to services that run already, and report. The exit code is that of `run`."""
+    console, began = make_console(stderr=as_json), time.monotonic()
+    with closing(Ends(servers)) as ends:
+        tally = _sample(servers, lambda: None, ends, checkouts, console)
+    return _report(servers, tally, console, began, as_json=as_json)
+
+
+def _sample(servers: Servers, check: Callable[[], None], ends: Ends, count: int, console: Console) -> Tally:
+    """Publish it and wait for its ends. check: raises when a service that was started for it is gone."""
     tally, name = Tally(), uuid4().hex[:8]
     with closing(Shop(servers)) as shop:
         for number, kind in enumerate(plan(count)):
@@ -79,18 +102,18 @@ def _sample(servers: Servers, fleet: Fleet, ends: Ends, count: int, console: Con
             kind.publish(shop, checkout_id, number)
     engine = create_engine(servers.database_url("checkout"))
     with _live(tally, engine, console) as show:
-        _follow(tally, ends, fleet, engine, show)
+        _follow(tally, ends, check, engine, show)
     engine.dispose()
     return tally
 
 
-def _follow(tally: Tally, ends: Ends, fleet: Fleet, engine: Engine, show: Callable[[], None]) -> None:
+def _follow(tally: Tally, ends: Ends, check: Callable[[], None], engine: Engine, show: Callable[[], None]) -> None:
     """Until everything ended and everybody has let go of what they held; or nothing moves any more."""
     moved_at, before = time.monotonic(), (0, -1)
     while True:
         for end in ends.heard(_POLL_S):
             tally.hear(end)
-        fleet.check()
+        check()
         show()
         left = _left(engine)
         if tally.all_ended and left == 0:
@@ -134,12 +157,12 @@ def _states(engine: Engine) -> str:
     return "  ".join(f"{status} {count:,}" for status, count in rows)
 
 
-def _report(servers: Servers, tally: Tally, options: Options, console: Console, began: float) -> int:
+def _report(servers: Servers, tally: Tally, console: Console, began: float, *, as_json: bool) -> int:
     found = audit(servers)
     seconds = time.monotonic() - began
     console.print(tally.table())
     print_report(found, console)
-    if options.as_json:
+    if as_json:
         print(json.dumps(tally.as_json(found, seconds)), flush=True)
     return 0 if _good(tally, found) else 1
 

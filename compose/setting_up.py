@@ -44,7 +44,7 @@ def register_schemas(servers: Servers) -> dict[str, int]:
 def make_topics(servers: Servers) -> list[str]:
     """Create the topics that are missing; their names."""
     return create_topics(
-        servers.kafka_bootstrap_servers,
+        servers.kafka,
         servers.topic_prefix,
         partitions=servers.topic_partitions,
         replication=servers.topic_replication,
@@ -81,11 +81,12 @@ def methods_of(customer: str) -> list[tuple[str, str, str]]:
     return [(f"{customer}:{name}", customer, token) for name, token in tokens.items()]
 
 
-def set_up(servers: Servers, tell: Callable[[str], None]) -> None:
-    """Migrate, register, create topics, seed; each is safe to repeat."""
+def set_up(servers: Servers, tell: Callable[[str], None], *, seeding: bool = True) -> None:
+    """Migrate, register, create topics, seed; each is safe to repeat. seeding: for the sample, not for production."""
     migrate(servers)
     tell("databases: migrated")
     tell(f"schemas: {len(register_schemas(servers))} registered")
     tell(f"topics: {len(make_topics(servers))} created")
-    seed(servers)
-    tell("customers, payment methods, stock: there")
+    if seeding:
+        seed(servers)
+        tell("customers, payment methods, stock: there")

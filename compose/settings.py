@@ -1,15 +1,13 @@
 """The servers that commands work with, from environment variables. Read where a command starts."""
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dlq.kafka import KafkaSettings
 
 
-class Servers(BaseSettings):
+class Servers(KafkaSettings):
     """Kafka, the registry, the three databases and the provider."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
-    kafka_bootstrap_servers: str = Field(description="host:port of the brokers, comma separated")
     schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")

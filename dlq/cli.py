@@ -3,7 +3,9 @@
 Exit codes: 0 done, 1 `watch` found something to look at, 2 could not do it.
 """
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from dlq.failing import FAILED, one_line
 from dlq.files import STANDARD, read_lines, write_lines
 from dlq.filters import duration, moment_of
 from dlq.groups import groups
+from dlq.metrics import serve
 from dlq.options import Json, Topic, filter_from
 from dlq.putting_back import put_back
 from dlq.settings import read_settings
@@ -174,6 +177,22 @@ def watch(
         else:
             showing.print_findings(report.unresolved, report.findings)
     raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command("metrics")
+def metrics_command(
+    *,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0: any free one.")] = 9104,
+    every: Annotated[str, typer.Option("--every", metavar="SPAN", help="How often the letters are read.")] = "15s",
+) -> None:
+    """For Prometheus: what lies on the dead-letter topics, until it is stopped."""
+    with one_line("metrics"):
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        every_s = duration(every).total_seconds()
+        serve(read_settings(), (host, port), every_s, stop, clock=lambda: datetime.now(UTC), tell=warn)
 
 
 @app.command()

@@ -20,6 +20,8 @@ from schemas.choreography import LEDGER_TOPIC
 from schemas.envelope import Header
 
 TRANSACTIONAL_ID: Final = "dlq-replay"
+PARTITIONER: Final = "murmur2_random"
+"""As the services' producers: a key finds the same partition, whoever writes it."""
 _TIMEOUT_S: Final = 30.0
 _TAKEN_OVER: Final = "another command took over the dead letters; nothing was sent twice"
 _FENCED: Final = (
@@ -153,7 +155,7 @@ class Desk:
 def say(settings: DlqSettings, record: Out) -> None:
     """Write one record beside the desk, without taking it from anybody. Raises NotWrittenError."""
     failed: list[str] = []
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "enable.idempotence": True, **QUIET})
+    producer = Producer({**settings.kafka, "partitioner": PARTITIONER, "enable.idempotence": True, **QUIET})
     producer.produce(
         settings.topic_prefix + record.topic,
         value=record.value,
@@ -168,15 +170,14 @@ def say(settings: DlqSettings, record: Out) -> None:
 def producer_config(settings: DlqSettings) -> dict[str, Any]:
     """The settings of the one writer."""
     return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        **settings.kafka,
         # one for all: whoever comes later fences whoever is there
         "transactional.id": settings.topic_prefix + TRANSACTIONAL_ID,
         # what a killed command left open is closed by then; until then readers of what is committed wait
         "transaction.timeout.ms": 30_000,
         "enable.idempotence": True,
         "acks": "all",
-        # the default of the services' producers: the same key finds the same partition
-        "partitioner": "consistent_random",
+        "partitioner": PARTITIONER,
         "linger.ms": 2,
         "compression.type": "lz4",
         "message.max.bytes": 8 * 1024 * 1024,

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from dlq.offsets import QUIET, bounds
+from dlq.offsets import QUIET, bounds, committed
 from dlq.settings import DlqSettings
 from schemas.choreography import subscriptions
 
@@ -21,17 +21,11 @@ def live_lag(settings: DlqSettings, services: Iterable[str]) -> int | None:
 
 def _lag(settings: DlqSettings, service: str) -> int | None:
     topics = [settings.topic_prefix + event for event in subscriptions(service)]
+    admin = AdminClient({**settings.kafka, **QUIET})
     try:
-        committed = _committed(settings, settings.topic_prefix + service)
-        ends = bounds(settings.kafka_bootstrap_servers, topics)
+        done = committed(admin, settings.topic_prefix + service, _TIMEOUT_S)
+        ends = bounds(settings.kafka, topics)
     except KafkaException:
         return None
-    known = [place for place in ends if committed.get(place, -1) >= 0]
-    return sum(ends[place][1] - committed[place] for place in known) if known else None
-
-
-def _committed(settings: DlqSettings, group: str) -> dict[tuple[str, int], int]:
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, **QUIET})
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S)
-    found: list[TopicPartition] = asked[group].result(timeout=_TIMEOUT_S).topic_partitions or []
-    return {(place.topic, place.partition): place.offset for place in found}
+    known = [place for place in ends if place in done]
+    return sum(ends[place][1] - done[place] for place in known) if known else None

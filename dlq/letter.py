@@ -12,6 +12,7 @@ from uuid import UUID
 
 from confluent_kafka import Message
 
+from dlq.messages import headers_of as message_headers
 from outbox.add import Record
 from schemas.choreography import dead_letter_topic
 from schemas.envelope import Header, rfc3339
@@ -124,9 +125,7 @@ def is_ours(name: str) -> bool:
 
 def text_headers(message: Message) -> dict[str, str]:
     """The headers of a message as text; of a name that stands twice the last one."""
-    headers = message.headers() or []
-    pairs = headers if isinstance(headers, list) else list(headers.items())
-    return {name: _text(value) for name, value in pairs}
+    return {name: _text(value) for name, value in message_headers(message)}
 
 
 def letter_event_id(message: Message) -> UUID:

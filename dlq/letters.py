@@ -161,7 +161,7 @@ def read_letters(
 
     topics: read these instead, by their full names, whoever wrote them. Raises KafkaException, NoTopicError.
     """
-    prefix, servers = settings.topic_prefix, settings.kafka_bootstrap_servers
+    prefix, servers = settings.topic_prefix, settings.kafka
     wanted = list(topics) or [prefix + dead_letter_topic(service) for service in services]
     check_topics(servers, wanted)
     ledger_topic = prefix + LEDGER_TOPIC
@@ -176,7 +176,7 @@ def read_letters(
 
 def read_ledger(settings: DlqSettings, *, warn: Warn = unheard) -> dict[str, Entry]:
     """The newest entry of every letter that has one, by its key. Raises KafkaException."""
-    return entries(dump(settings.kafka_bootstrap_servers, [settings.topic_prefix + LEDGER_TOPIC]), warn)
+    return entries(dump(settings.kafka, [settings.topic_prefix + LEDGER_TOPIC]), warn)
 
 
 def entries(messages: Iterable[Message], warn: Warn = unheard) -> dict[str, Entry]:

@@ -1,17 +1,43 @@
 """What a Kafka message brings, in the types of this project."""
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from confluent_kafka import Message
 
 from schemas.envelope import Header
 
+PACKED: Final = "outbox-headers"
+"""The header in which Debezium carries all those of an outbox row, as the row has them
+(see compose/debezium/outbox.properties)."""
+
 
 def headers_of(message: Message) -> list[Header]:
-    """The headers as they lie there."""
+    """The headers as they were said, whoever published them."""
     pairs = message.headers() or []
     listed = pairs if isinstance(pairs, list) else list(pairs.items())
-    return [(name, raw(value)) for name, value in listed]
+    return unpacked([(name, raw(value)) for name, value in listed])
+
+
+def unpacked(headers: list[Header]) -> list[Header]:
+    """The headers of the outbox row, where they came in one; others are as they should be."""
+    for name, value in headers:
+        if name == PACKED and value is not None:
+            return _loaded(value, headers)
+    return headers
+
+
+def _loaded(packed: bytes, otherwise: list[Header]) -> list[Header]:
+    """What an outbox row says. A foreign header of the same name is left alone."""
+    from outbox.add import load_headers  # noqa: PLC0415 - brings SQLAlchemy, which most readers need not wait for
+
+    try:
+        stored: Sequence[tuple[str, object]] = json.loads(packed)
+        return [(str(name), raw(value)) for name, value in load_headers(stored)]
+    except (ValueError, TypeError, KeyError):
+        return otherwise
 
 
 def raw(value: object) -> bytes | None:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import stamina
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from schemas.brokers import Kafka, reaching
 
 _TIMEOUT_S: Final = 30.0
 QUIET: Final = {"log_level": 2}
@@ -30,18 +32,34 @@ def _passes(error: Exception) -> bool:
 
 
 @stamina.retry(on=_passes, attempts=None, timeout=_TIMEOUT_S, wait_initial=0.05, wait_max=1.0)
-def bounds(bootstrap_servers: str, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+def bounds(kafka: Kafka, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
     """(first offset, next offset) of every partition of those `topics` that exist. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET})
+    admin = AdminClient({**reaching(kafka), **QUIET})
     known = admin.list_topics(timeout=_TIMEOUT_S).topics
     places = [TopicPartition(t, p) for t in topics if t in known for p in known[t].partitions]
-    first = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-    last = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    first, last = begins(admin, places, _TIMEOUT_S), ends(admin, places, _TIMEOUT_S)
     return {place: (first[place], last[place]) for place in first}
 
 
-def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec) -> dict[Place, int]:
+def begins(admin: AdminClient, places: list[TopicPartition], timeout_s: float) -> dict[Place, int]:
+    """The first offset of each partition. Raises KafkaException."""
+    return _offsets(admin, places, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
+
+
+def ends(admin: AdminClient, places: list[TopicPartition], timeout_s: float) -> dict[Place, int]:
+    """The next offset of each partition. Raises KafkaException."""
+    return _offsets(admin, places, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+
+
+def committed(admin: AdminClient, group: str, timeout_s: float) -> dict[Place, int]:
+    """What a consumer group has committed, where it has. Raises KafkaException."""
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
+    found: list[TopicPartition] = asked[group].result(timeout=timeout_s).topic_partitions or []
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+
+
+def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
     if not places:
         return {}
-    asked = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=_TIMEOUT_S)
+    asked = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout_s)
     return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}

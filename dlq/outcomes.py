@@ -31,7 +31,7 @@ class Watch:
         self._audit = settings.topic_prefix + DLQ_AUDIT_TOPIC
         topics = [self._audit, settings.topic_prefix + LEDGER_TOPIC]
         self._consumer = Consumer(_config(settings))
-        ends = bounds(settings.kafka_bootstrap_servers, topics)
+        ends = bounds(settings.kafka, topics)
         self._consumer.assign([TopicPartition(*place, end) for place, (_, end) in ends.items()])
         self.outcomes: dict[str, State] = {}
         self.cancelled: Deed | None = None
@@ -96,7 +96,7 @@ class Watch:
 
 def _config(settings: DlqSettings) -> dict[str, str | bool | int]:
     return {
-        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        **settings.kafka,
         "group.id": "dlq-watch",  # required by the client; nothing is committed under it
         "enable.auto.commit": False,
         "isolation.level": "read_committed",

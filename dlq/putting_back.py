@@ -51,7 +51,7 @@ def _produce(settings: DlqSettings, parcels: Sequence[Parcel], progress: Progres
             failed.append(error.str())
         progress(done, len(parcels))
 
-    producer = Producer(producer_config(settings.kafka_bootstrap_servers) | QUIET)
+    producer = Producer(producer_config(settings.kafka) | QUIET)
     for parcel in parcels:
         _send(producer, settings.topic_prefix, parcel, delivered)
     left = producer.flush(_FLUSH_S)

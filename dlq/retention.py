@@ -10,15 +10,16 @@ from confluent_kafka.admin._resource import ResourceType
 
 from dlq.letters import DeadLetter
 from dlq.offsets import QUIET
+from schemas.brokers import Kafka, reaching
 
 _TIMEOUT_S: Final = 30.0
 
 
-def retentions(bootstrap_servers: str, topics: Collection[str]) -> dict[str, timedelta | None]:
+def retentions(kafka: Kafka, topics: Collection[str]) -> dict[str, timedelta | None]:
     """`retention.ms` of each topic; None: for ever, also where its policy is another one. Raises KafkaException."""
     if not topics:
         return {}
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET})
+    admin = AdminClient({**reaching(kafka), **QUIET})
     asked = admin.describe_configs(
         [ConfigResource(ResourceType.TOPIC, topic) for topic in topics], request_timeout=_TIMEOUT_S
     )

@@ -35,7 +35,7 @@ def timeline(settings: DlqSettings, letter: DeadLetter, *, progress: Progress = 
         return []
     prefix = settings.topic_prefix
     names = [prefix + topic for topic in topics()]
-    messages = dump(settings.kafka_bootstrap_servers, names, letter.original_at - _BEFORE, progress)
+    messages = dump(settings.kafka, names, letter.original_at - _BEFORE, progress)
     found = []
     for message in messages:
         if raw(message.key()) != letter.key:

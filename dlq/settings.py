@@ -1,19 +1,17 @@
 """What the `dlq` command needs: Kafka and the registry, no service and no database. Read where a command starts."""
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dlq.kafka import KafkaSettings
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names its variable."""
 
 
-class DlqSettings(BaseSettings):
+class DlqSettings(KafkaSettings):
     """Where the dead letters are, from environment variables."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
-    kafka_bootstrap_servers: str = Field(min_length=1, description="host:port of the brokers, comma separated")
     schema_registry_url: str = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
     topic_prefix: str = Field("", description="Put before every topic")
 

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from dlq.offsets import QUIET, Place, bounds
+from schemas.brokers import Kafka, reaching
 
 Progress = Callable[[int, int], None]
 """Called with (offsets passed, offsets in all) while a topic is read."""
@@ -28,12 +29,12 @@ def untold(_done: int, _total: int) -> None:
     """The progress of a reading that nobody watches."""
 
 
-def check_topics(bootstrap_servers: str, topics: Sequence[str]) -> None:
+def check_topics(kafka: Kafka, topics: Sequence[str]) -> None:
     """Be sure that there is something to read: a wrong name would answer "nothing there".
 
     Raises NoTopicError; KafkaException within 5 s when no broker answers.
     """
-    known = AdminClient({"bootstrap.servers": bootstrap_servers, **QUIET}).list_topics(timeout=_REACH_S).topics
+    known = AdminClient({**reaching(kafka), **QUIET}).list_topics(timeout=_REACH_S).topics
     missing = sorted(set(topics) - set(known))
     if missing:
         hint = "Is TOPIC_PREFIX right? `checkout setup` makes the topics."
@@ -41,15 +42,15 @@ def check_topics(bootstrap_servers: str, topics: Sequence[str]) -> None:
 
 
 def dump(
-    bootstrap_servers: str, topics: Sequence[str], since: datetime | None = None, progress: Progress = untold
+    kafka: Kafka, topics: Sequence[str], since: datetime | None = None, progress: Progress = untold
 ) -> Iterator[Message]:
     """Every committed message of these topics, from their beginning to their present end.
 
     topics: full names; those that don't exist are left out. since: from the first message at or after it, in each
     partition by itself. Each partition's messages come in order. Raises KafkaException, also for a broker gone silent.
     """
-    with closing(_consumer(bootstrap_servers)) as consumer:
-        ends = {place: span for place, span in bounds(bootstrap_servers, topics).items() if span[1] > span[0]}
+    with closing(_consumer(kafka)) as consumer:
+        ends = {place: span for place, span in bounds(kafka, topics).items() if span[1] > span[0]}
         # so that the client knows the leaders when it is assigned, and fetches at once
         consumer.list_topics(timeout=_TIMEOUT_S)
         spans = ends if since is None else _later(consumer, ends, since)
@@ -57,10 +58,10 @@ def dump(
         yield from _read(consumer, spans, progress)
 
 
-def _consumer(bootstrap_servers: str) -> Consumer:
+def _consumer(kafka: Kafka) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **reaching(kafka),
             "group.id": "dlq-reader",  # required by the client; nothing is committed under it
             "enable.auto.commit": False,
             # what was aborted was never said

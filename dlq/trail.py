@@ -38,9 +38,9 @@ def read_trail(
 ) -> list[Line]:
     """The lines of the audit in the order of their times. since: none older. Raises KafkaException, NoTopicError."""
     topic = settings.topic_prefix + DLQ_AUDIT_TOPIC
-    check_topics(settings.kafka_bootstrap_servers, [topic])
+    check_topics(settings.kafka, [topic])
     lines, unreadable = [], 0
-    for message in dump(settings.kafka_bootstrap_servers, [topic], since, progress):
+    for message in dump(settings.kafka, [topic], since, progress):
         fields = _fields(raw(message.value()))
         if fields is None:
             unreadable += 1

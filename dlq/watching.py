@@ -44,8 +44,8 @@ def look(
     those that the ledger knows are known. Raises KafkaException, NoTopicError, OSError.
     """
     letters = read_letters(settings, progress=progress, warn=warn)
-    seen = _by_ledger(settings, letters) if known is None else read_known(known)
-    kept = retentions(settings.kafka_bootstrap_servers, {letter.place[0] for letter in letters})
+    seen = known_causes(settings, letters) if known is None else read_known(known)
+    kept = retentions(settings.kafka, {letter.place[0] for letter in letters})
     found = findings(letters, seen, kept, limits, now)
     if known is not None:
         add_known(known, [x.fingerprint for x in found if x.fingerprint], f"first reported {now:%Y-%m-%d %H:%M} UTC")
@@ -53,6 +53,8 @@ def look(
     return Report(unresolved=len(ages), oldest_age_s=max(ages, default=None), findings=found)
 
 
-def _by_ledger(settings: DlqSettings, letters: Sequence[DeadLetter]) -> set[str]:
-    """The ledger outlives the letters: it knows also the causes of those that are long gone."""
+def known_causes(settings: DlqSettings, letters: Sequence[DeadLetter]) -> set[str]:
+    """The fingerprints that somebody has touched. The ledger outlives the letters: it knows also the causes of those
+    that are long gone. Raises KafkaException.
+    """
     return known_by_ledger(letters, [entry.fingerprint for entry in read_ledger(settings).values()])

@@ -7,9 +7,9 @@ published blocks its key, not the table.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from typing import Final, cast
+from typing import Final
 
 import psycopg2
 import structlog
@@ -19,7 +19,8 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.offered import Offered
-from outbox.sending import Failure, OnSent, Sender, passes, producer_config
+from outbox.sending import Failure, Head, OnSent, Sender, passes, producer_config
+from outbox.session import own_session
 from outbox.shards import Shards
 from outbox.waiting import Waiting
 from outbox.wake import CHANNEL, Wake
@@ -48,8 +49,8 @@ class Relay:
     """One relay; run as many as you like.
 
     engine: the database of the outbox, by psycopg2. make_producer: gives an idempotent producer (see
-    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told how
-    many rows a round has published; on_sent: of each one.
+    `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told
+    which rows a round has published; on_sent: of each one, and where it lies.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Relay:
         wake: Wake,
         *,
         probe: Probe = no_probe,
-        on_published: Callable[[int], None] = lambda _: None,
+        on_published: Callable[[Sequence[Head]], None] = lambda _: None,
         on_sent: OnSent | None = None,
     ) -> None:
         self._engine = engine
@@ -71,6 +72,13 @@ class Relay:
         self._stop = threading.Event()
         self._blocked: dict[str, float] = {}
         self.connected = False
+        self.settled = 0
+        """Up to which `seq` every row is visible by now or will never be, as far as is known."""
+
+    @property
+    def missing(self) -> str:
+        """What keeps it from publishing; "" when nothing does."""
+        return "" if self.connected else "not connected to the database"
 
     def offer(self, records: Iterable[Record]) -> None:
         """Hand over what this process has just committed, before it sets `wake`: spares reading it from the table.
@@ -89,25 +97,13 @@ class Relay:
         """Publish until stopped. A lost database or broker is waited for, never given up."""
         while not self._stop.is_set():
             try:
-                with closing(self._session()) as session:
+                with closing(own_session(self._engine)) as session:
                     self._publish_from(session)
             except psycopg2.Error as error:
                 self.connected = False
                 log.warning("outbox database unavailable", error=str(error).strip())
                 self._wake.wait(_RECONNECT_S)
         self._sender.close()
-
-    def _session(self) -> extensions.connection:
-        """A session of the relay's own, that ends with it.
-
-        Locks, LISTEN and settings belong to the session: it must not go back to a pool where the next transaction
-        would be committed without being flushed.
-        """
-        pooled = self._engine.raw_connection()
-        session = cast("extensions.connection", pooled.driver_connection)
-        pooled.detach()
-        session.autocommit = True
-        return session
 
     def _publish_from(self, session: extensions.connection) -> None:
         waiting, shards = Waiting(session, self._offered), Shards(session)
@@ -132,6 +128,7 @@ class Relay:
     def round(self, waiting: Waiting, limit: int = _BATCH) -> tuple[int, int]:
         """Publish one row of each key; how many rows were found and how many were published."""
         rows = waiting.heads(self._blocked_keys(), limit)
+        self.settled = waiting.settled
         firsts = {head[2]: head for head in reversed(rows)}
         if not firsts:
             return 0, 0
@@ -139,7 +136,8 @@ class Relay:
         self._probe("relay_published")
         if outcome.delivered:
             waiting.drop(outcome.delivered)
-            self._on_published(len(outcome.delivered))
+            gone = set(outcome.delivered)
+            self._on_published([head for head in firsts.values() if head[0] in gone])
         for failure in outcome.failed:
             self._give_up_for_now(failure)
         return len(rows), len(outcome.delivered)

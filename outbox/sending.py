@@ -1,7 +1,7 @@
 """Sends rows to the broker and learns from its delivery reports what became of each."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -28,10 +28,16 @@ _AWAY: Final = (
 log = structlog.get_logger("outbox.relay")
 
 
-def producer_config(bootstrap_servers: str) -> dict[str, Any]:
-    """The settings of a producer that loses nothing and keeps order."""
+def producer_config(kafka: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a producer that loses nothing and keeps order.
+
+    kafka: host:port of the brokers, comma separated, or the client's properties that reach them.
+    """
+    reaching = {"bootstrap.servers": kafka} if isinstance(kafka, str) else kafka
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **reaching,
+        # as Java's clients, and so Debezium and Kafka Streams: a key has one partition, whoever writes it
+        "partitioner": "murmur2_random",
         # a resend after a lost answer is written once, and in order
         "enable.idempotence": True,
         "acks": "all",

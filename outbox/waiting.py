@@ -81,6 +81,11 @@ class Waiting:
         self._dropped = 0
         self._looked_at = -_LOOK_IDLE_S
 
+    @property
+    def settled(self) -> int:
+        """Up to which seq every row is visible by now, or will never be."""
+        return self._horizon.settled
+
     def own(self, shards: Collection[int]) -> None:
         """From now on these shards. What was not owned before was somebody else's to know: look from the beginning."""
         if not self._shards.issuperset(shards):

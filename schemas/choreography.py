@@ -200,6 +200,9 @@ MAP: tuple[Entry, ...] = (
     ),
 )
 
+ENDS: frozenset[str] = frozenset(entry.event for entry in MAP if entry.ends)
+"""What a shop waits for: one of them for every checkout."""
+
 TIMERS: tuple[Timer, ...] = (
     Timer(
         "timer.deadline_passed",

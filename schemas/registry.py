@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
+from schemas.brokers import Kafka, reaching
 from schemas.choreography import (
     DEAD_LETTER_MAX_BYTES,
     DLQ_AUDIT_TOPIC,
@@ -82,14 +83,12 @@ def unreleased() -> list[str]:
     return [event for event in topics() if not (old := published(event)) or compact(old[-1]) != compact(avsc(event))]
 
 
-def create_topics(
-    bootstrap_servers: str, topic_prefix: str = "", *, partitions: int = 6, replication: int = 1
-) -> list[str]:
+def create_topics(kafka: Kafka, topic_prefix: str = "", *, partitions: int = 6, replication: int = 1) -> list[str]:
     """Create the event topics and those of the dead letters that are missing; the names of those created.
 
     Raises KafkaException when the broker refuses one.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
+    admin = AdminClient({**reaching(kafka), "log_level": 2})
     have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
     configs = topic_configs(max(1, replication - 1))
     wanted = [

@@ -27,6 +27,7 @@ from compose.fleet import Fleet, die_with_parent
 from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
+from dlq.messages import headers_of
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
@@ -67,9 +68,8 @@ class Letter:
     @staticmethod
     def of(message: Message) -> "Letter":
         """A letter from a Kafka message; its header names are unique."""
-        pairs = message.headers() or []
-        assert isinstance(pairs, list)
-        headers = {name: value if isinstance(value, bytes) else b"" for name, value in pairs}
+        pairs = headers_of(message)
+        headers = {name: value or b"" for name, value in pairs}
         assert len(headers) == len(pairs), "a header stands twice"
         return Letter(_raw(message.key()), _raw(message.value()), headers)
 
@@ -351,7 +351,7 @@ class System:
     def _drop(self) -> None:
         for service in SERVICES:
             self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
-        admin = AdminClient({"bootstrap.servers": self._servers.kafka})
+        admin = AdminClient(self.servers.kafka)
         mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
         for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
             future.result(timeout=_ADMIN_S)

@@ -79,7 +79,7 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
 
 def dump(servers: Servers, names: Sequence[str]) -> Iterator[Message]:
     """The messages of these topics, named without prefix, from their beginning to their present end."""
-    return dump_topics(servers.kafka_bootstrap_servers, [servers.topic_prefix + name for name in names])
+    return dump_topics(servers.kafka, [servers.topic_prefix + name for name in names])
 
 
 def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:

@@ -10,15 +10,17 @@ Latency: from the return of the commit to the record's entry into the log, in wh
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 
-from compose.bench.debezium import Debezium, running_debezium
 from compose.bench.measuring import Meter
 from compose.bench.relay_places import Place, new_place, rows, write
 from compose.bench.relay_processes import process, relay_alone, relay_of_a_service, steady_writer
+from compose.debezium import Debezium, running_debezium
+from compose.debezium.connect import PLACEMENT
 
 OURS: Final = "our relay"
 OFFERED: Final = "our relay, rows offered"
@@ -94,11 +96,16 @@ def compare(
         found.drains[OFFERED].append(bench.drain_offered(min(asked.backlog, _OFFERED_ROWS)))
         with new_place(environ) as place:
             found.latencies[OURS].append(_latency(place, asked, before=0, relays=True))
-        with new_place(environ) as place, running_debezium(environ, folder, place.url) as debezium:
+        with new_place(environ) as place, _connector(environ, folder, place) as debezium:
             found.drains[DEBEZIUM].append(bench.drain_by(debezium, place, asked.backlog))
             before = _WARM_ROWS + asked.backlog
             found.latencies[DEBEZIUM].append(_latency(place, asked, before=before, relays=False))
     return found
+
+
+def _connector(environ: Mapping[str, str], folder: Path, place: Place) -> AbstractContextManager[Debezium]:
+    """With its own few headers only."""
+    return running_debezium(environ, folder, place.url, "bench_debezium", {PLACEMENT: ""})
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def on_checkout_requested(
     fresh = Checkout(
         checkout_id=event.checkout_id,
         status=Status.ACCEPTED,
+        created_at=at,
         fingerprint=content,
         customer_id=event.customer_id,
         currency=event.currency,
@@ -78,12 +79,13 @@ def on_checkout_requested(
     return Decision(fresh, (accepted,))
 
 
-def on_checkout_cancel_requested(known: Checkout | None, event: CheckoutCancelRequested, _at: datetime) -> Outcome:
+def on_checkout_cancel_requested(known: Checkout | None, event: CheckoutCancelRequested, at: datetime) -> Outcome:
     """Cancel what is not captured yet; a wish that comes before its checkout waits for it."""
     reason = short(event.reason)
     wish = f"cancel requested: {reason or 'no reason given'}"
     if known is None:
-        return Decision(Checkout(checkout_id=event.checkout_id, status=Status.CANCELLED_FIRST, detail=wish), note=wish)
+        first = Checkout(checkout_id=event.checkout_id, status=Status.CANCELLED_FIRST, created_at=at, detail=wish)
+        return Decision(first, note=wish)
     if known.status in OPEN:
         return _fail(known, Code.CANCELLED, reason)
     return Decision(known, note=f"{wish}; too late, already {known.status}")
@@ -195,13 +197,13 @@ def on_deadline_passed(known: Checkout | None, _event: DeadlinePassed, at: datet
     return _fail(known, known.delay or Code.EXPIRED, detail)
 
 
-def give_up_accepting(known: Checkout | None, event: CheckoutRequested, _at: datetime, code: str) -> Outcome:
+def give_up_accepting(known: Checkout | None, event: CheckoutRequested, at: datetime, code: str) -> Outcome:
     """A request can't be handled, however often it is tried: it fails. A copy never undoes what was accepted."""
     if known is not None and known.status is not Status.CANCELLED_FIRST:
         return _too_late(known)
     # nobody has looked at the request's fields: what is no customer's id must not be kept
     customer = short(event.customer_id)
-    fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, customer_id=customer)
+    fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, created_at=at, customer_id=customer)
     return _fail(fresh, code, f"{event.TYPE} could not be handled")
 
 

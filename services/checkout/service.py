@@ -1,6 +1,6 @@
 """The checkout service, put together: owns the checkout and its order."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import Field, SecretStr
@@ -12,6 +12,7 @@ from services.shell.service import Service
 from services.shell.settings import Settings
 
 NAME: Final = "checkout"
+_ENDS: Final = (Status.CAPTURED, Status.FAILED, Status.COMPENSATED)
 
 
 class CheckoutSettings(Settings):
@@ -34,7 +35,12 @@ def make(settings: CheckoutSettings) -> Service:
         timers=(store.DEADLINE,),
         giving_up=giving_up(),
         let_go=_let_go,
+        began=_began,
     )
+
+
+def _began(known: Checkout) -> datetime | None:
+    return known.created_at if known.status in _ENDS else None
 
 
 def _let_go(known: Checkout) -> bool:

@@ -34,11 +34,12 @@ BEFORE_CAPTURE: Final = (Status.AUTHORIZED, Status.CAPTURE_PENDING, Status.CAPTU
 class Checkout:
     """All that the service knows of one checkout. Amounts in the currency's minor unit.
 
-    delay: why the payment waits for its provider; None while it doesn't.
+    created_at: when it was first heard of. delay: why the payment waits for its provider; None while it doesn't.
     """
 
     checkout_id: str
     status: Status
+    created_at: datetime
     fingerprint: str = ""
     customer_id: str = ""
     currency: str = ""

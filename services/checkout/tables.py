@@ -48,6 +48,7 @@ CHECKOUTS_V3: Final = (
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",
+    "created_at": "timestamptz",
     "fingerprint": "text",
     "customer_id": "text",
     "currency": "text",

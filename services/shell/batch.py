@@ -112,8 +112,7 @@ class Batch:
             self._desk.flood.fine(partition, offsets)
         if self._desk.tracing:
             self._desk.tracing.settled(draft)
-        draft.duplicates = len(duplicates)
-        draft.done += duplicates
+        draft.duplicates = duplicates
 
     def _save(self, db: Connection, draft: Draft, waiting: queue.Queue, world: World | None, now: datetime) -> None:
         """Write what was decided."""

@@ -63,7 +63,7 @@ class Calls:
         unknown: type[Exception],
         gates: Gates,
         limit: int,
-        on_call: Callable[[Delivery, Call, int], None] | None = None,
+        on_call: Callable[[Delivery, Call, int], None],
     ) -> None:
         self._provider = provider
         self._unknown = unknown
@@ -136,8 +136,7 @@ class Calls:
             delivery.answer = error
         finally:
             gate.leave()
-        if self._on_call:
-            self._on_call(delivery, call, began_ns)
+        self._on_call(delivery, call, began_ns)
         self._answered.put(delivery)
 
     async def _ask(self, gate: Gate, delivery: Delivery, call: Call) -> object:

@@ -11,9 +11,10 @@ from dlq.faults import fault_of, refusal
 from dlq.ledger import State
 from dlq.letter import Fault
 from dlq.policy import Policy
+from schemas.choreography import ENDS
 from schemas.decision import Decision
 from services.shell.delivery import Delivery
-from services.shell.draft import Draft
+from services.shell.draft import Draft, Timed
 from services.shell.flood import Flood
 from services.shell.gate import Gates
 from services.shell.queue import Queue
@@ -79,6 +80,16 @@ class Case:
             self.world.keep(decision.state)
         self.draft.trace(old, decision, delivery, self.now)
         self.draft.records += records
+        self._note_ends(old, decision, delivery)
+
+    def _note_ends(self, old: Any | None, decision: Decision[Any], delivery: Delivery) -> None:
+        """For the metrics."""
+        self.draft.ends += [said for said in decision.events if said.TYPE in ENDS]
+        new = decision.state
+        if new is not None and (old is None or old.status != new.status):
+            began = self.desk.service.began(new)
+            if began is not None:
+                self.draft.timed.append(Timed(str(new.status), began, delivery.trace))
 
     def tell(self, row: Waiting, state: State, outcome: str, why: str) -> None:
         """What became of a replay."""

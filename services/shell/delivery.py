@@ -9,6 +9,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from uuid_utils.compat import uuid7
 
 from dlq.letter import NO_REPLAY, Fault, Origin, Replay, originals
+from dlq.messages import unpacked
 from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
 from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
@@ -71,6 +72,11 @@ class Delivery:
         if self.replay.id:
             return Seen(uuid5(_REPLAYED, f"{self.letter_id}/{self.replay.id}"), self.occurred_at.date())
         return Seen(self.event_id, self.occurred_at.date())
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """Its place in a trace, where somebody keeps that trace."""
+        return self.span if self.span is not None and self.span.sampled else None
 
     @property
     def headers(self) -> list[Header]:
@@ -202,7 +208,7 @@ def _headers(message: Message) -> list[Header]:
     if isinstance(headers, dict):
         raise TypeError("headers of a consumed message are pairs: a name may stand twice")
     # the client gives bytes; its signature allows text for what is to be sent
-    return cast("list[Header]", headers)
+    return unpacked(cast("list[Header]", headers))
 
 
 def _checked_key(key: bytes | None, checkout_id: str) -> str:

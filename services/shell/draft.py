@@ -3,15 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from outbox.add import Record
 from schemas.decision import Decision
+from schemas.events import Event
+from schemas.trace import TraceContext
 from services.shell.delivery import Call, Delivery
 from services.shell.trail import Step
+from services.shell.waiting import Waiting
 
 Partition = tuple[str, int]
+_LISTS: Final = (
+    "records", "steps", "done", "calls", "postponed", "left", "duplicates", "retried", "dead", "ends", "timed",
+)  # fmt: skip
+
+
+class Timed(NamedTuple):
+    """A checkout that came to an end: its state then, since when it ran, and in which trace, where one is kept."""
+
+    state: str
+    began: datetime
+    trace: TraceContext | None
 
 
 @dataclass(slots=True)
@@ -20,7 +34,8 @@ class Draft:
 
     done: settled for good, or taken over by the retry table. calls: to be made after the commit. postponed: their key
     waits for a call. fine: offsets that were handled, by partition. stalled: partitions that must stop. left:
-    deliveries of those, which stay in Kafka. retried: classes of fault; dead: (disposition, operation); for the
+    deliveries of those, which stay in Kafka. duplicates: deliveries that are known already. retried: (class of fault,
+    attempt), dead: rows that became letters, ends: what it says for good, timed: ends of what somebody times; for the
     metrics.
     """
 
@@ -33,9 +48,11 @@ class Draft:
     stalled: set[Partition] = field(default_factory=set)
     left: list[Delivery] = field(default_factory=list)
     fine: dict[Partition, list[int]] = field(default_factory=dict)
-    retried: list[str] = field(default_factory=list)
-    dead: list[tuple[str, str]] = field(default_factory=list)
-    duplicates: int = 0
+    duplicates: list[Delivery] = field(default_factory=list)
+    retried: list[tuple[str, int]] = field(default_factory=list)
+    dead: list[Waiting] = field(default_factory=list)
+    ends: list[Event] = field(default_factory=list)
+    timed: list[Timed] = field(default_factory=list)
 
     def trace(self, old: Any | None, decision: Decision[Any], cause: Delivery, at: datetime) -> None:
         """The audit trail of a decision: each state on the way, or a note where the state stays."""
@@ -46,7 +63,7 @@ class Draft:
         after = str(new.status)
         stations = [*decision.via, after] if before != after or decision.via else [after] if decision.note else []
         note = decision.note or getattr(new, "detail", "") or ""
-        kept = cause.span.traceparent.decode() if cause.span and cause.span.sampled else None
+        kept = cause.trace.traceparent.decode() if cause.trace else None
         for station in stations:
             self.steps.append(Step(new.checkout_id, before, station, cause.event.TYPE, cause.event_id, note, at, kept))
             before = station
@@ -57,11 +74,10 @@ class Draft:
 
     def join(self, other: "Draft") -> None:
         """What another transaction of the same batch did."""
-        for name in ("records", "steps", "done", "calls", "postponed", "left", "retried", "dead"):
+        for name in _LISTS:
             getattr(self, name).extend(getattr(other, name))
         self.held |= other.held
         self.stalled |= other.stalled
-        self.duplicates += other.duplicates
 
 
 def unseen(deliveries: Sequence[Delivery], handled: set[UUID]) -> tuple[list[Delivery], list[Delivery]]:

@@ -76,7 +76,7 @@ class Fate:
         match desk.policy.next_step(kind, row.attempts, row.since or now, now, desk.chance()):
             case Again(at):
                 self._again(delivery, replace(row, next_attempt_at=at))
-                self._draft.retried.append(kind.value)
+                self._draft.retried.append((kind.value, row.attempts))
                 return True
             case Dead(disposition):
                 self._give_up(delivery, kind, replace(row, disposition=disposition.value, next_attempt_at=None))
@@ -120,7 +120,7 @@ class Fate:
         if row.replay.id:
             self._case.tell(row, State.FAILED_AGAIN, "failed_again", row.fault.message)
         self._queue.put(replace(row, status=Status.DEAD, next_attempt_at=None))
-        self._draft.dead.append((row.disposition, row.operation))
+        self._draft.dead.append(row)
         say = log.critical if row.operation in COMPENSATIONS else log.error
         say(
             "dead letter", reason=row.fault.message, disposition=row.disposition, error=row.fault.error_class,

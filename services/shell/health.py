@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 Check = Callable[[], dict[str, str]]
 """Names what is wrong; empty when nothing is."""
@@ -19,16 +20,17 @@ class HealthServer:
     def __init__(
         self, host: str, port: int, alive: Check, ready: Check, detail: Detail, registry: CollectorRegistry
     ) -> None:
-        pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
-            "/healthz": lambda: _report(alive(), {}),
-            "/readyz": lambda: _report(ready(), detail()),
-            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        pages: dict[str, Callable[[str], tuple[int, str, bytes]]] = {
+            "/healthz": lambda _accept: _report(alive(), {}),
+            "/readyz": lambda _accept: _report(ready(), detail()),
+            "/metrics": lambda accept: _metrics(registry, accept),
         }
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 page = pages.get(self.path)
-                status, kind, body = page() if page else (404, "text/plain", b"/healthz /readyz /metrics\n")
+                accept = self.headers.get("Accept", "")
+                status, kind, body = page(accept) if page else (404, "text/plain", b"/healthz /readyz /metrics\n")
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -48,6 +50,12 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _metrics(registry: CollectorRegistry, accept: str) -> tuple[int, str, bytes]:
+    """Exemplars exist in the OpenMetrics format only, which Prometheus asks for."""
+    encode, kind = choose_encoder(accept)
+    return 200, kind, encode(registry)
 
 
 def _report(faults: dict[str, str], detail: dict[str, object]) -> tuple[int, str, bytes]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schemas.brokers import Kafka, reaching
 from services.shell.progress import Partition, Progress
 
 _COMMIT_EVERY_S: Final = 0.2
@@ -15,10 +16,10 @@ _PATIENCE_S: Final = 1.0
 log = structlog.get_logger("shell.intake")
 
 
-def consumer_config(bootstrap_servers: str, group: str) -> dict[str, Any]:
+def consumer_config(kafka: Kafka, group: str) -> dict[str, Any]:
     """The settings of a consumer that skips nothing."""
     return {
-        "bootstrap.servers": bootstrap_servers,
+        **reaching(kafka),
         "group.id": group,
         # KIP-848: the broker assigns, members only move what must move
         "group.protocol": "consumer",

@@ -87,10 +87,9 @@ class Loop:
         self.waiting_for = ""
         self.done_at = math.inf
 
-    @property
-    def assigned(self) -> bool:
-        """Whether the broker has given this process partitions."""
-        return bool(self._intake.assigned)
+    def partitions(self) -> list[tuple[str, int]]:
+        """(topic, partition) of those that the broker has given this process."""
+        return list(self._intake.assigned)
 
     def stalled(self) -> list[str]:
         """Partitions that are stopped because most of their messages failed, as topic/partition."""
@@ -198,10 +197,10 @@ class Loop:
         self._lanes.postpone(draft.postponed)
         for partition in draft.stalled:
             self._stall(partition)
-        for delivery in draft.done:
+        for delivery in (*draft.done, *draft.duplicates):
             if delivery.place is not None:
                 self._intake.finish(*delivery.place)
-        self._metrics.settled(draft)
+        self._metrics.settled(draft, self._clock())
 
     def _call(self, draft: Draft) -> None:
         if not draft.calls:

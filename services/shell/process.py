@@ -1,8 +1,6 @@
 """One service process: consumer, relay, timers and health pages; start, graceful stop."""
 
-import gc
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,33 +14,35 @@ from sqlalchemy import Engine
 
 from outbox.add import Record
 from outbox.relay import Probe, Relay, no_probe, producer_config
+from outbox.sweeper import Sweeper
 from outbox.wake import Wake
 from schemas.choreography import check_map, retry_topic
-from schemas.codec import Codec, RegistryUnavailableError
+from schemas.codec import Codec
 from services.shell import logs
 from services.shell.batch import Batch
 from services.shell.calls import LOOKUP, Calls
 from services.shell.case import Desk
 from services.shell.claims import Claims
+from services.shell.delivery import Call, Delivery
 from services.shell.engine import make_engine
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
 from services.shell.intake import Intake, consumer_config
+from services.shell.lag import Lag
 from services.shell.loop import Loop, Parts
 from services.shell.metrics import Metrics
 from services.shell.retry_worker import RetryWorker
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy
+from services.shell.standing import Standing
+from services.shell.starting import look_less_for_garbage, stop_on_signals, warm_up
 from services.shell.tracing import tracing_of
 
 _STUCK_S: Final = 60.0
 _LEAVE_S: Final = 4.0
 _LOOK_S: Final = 0.2
-_REGISTRY_AGAIN_S: Final = 1.0
-_GARBAGE: Final = 50_000
-"""New objects until the collector looks; Python's default, 700, is less than one message of a batch makes."""
 
 log = structlog.get_logger("shell.process")
 
@@ -59,44 +59,17 @@ def run(
     logs.configure(settings.log_level, service.name)
     engine = make_engine(settings.database_url.get_secret_value(), service.name)
     codec = Codec(settings.schema_registry_url, settings.topic_prefix)
-    stop = _stop_on_signals()
-    if not _warm_up(codec, service, stop):
+    stop = stop_on_signals()
+    if not warm_up(codec, service, stop):
         return
     process = _Process(service, settings, engine, codec, metrics or Metrics(service.name), probe)
-    _look_less_for_garbage()
+    look_less_for_garbage()
     try:
         process.run_until(stop)
     finally:
         process.close()
         codec.close()
         engine.dispose()
-
-
-def _look_less_for_garbage() -> None:
-    """What is loaded by now stays, and a batch makes many objects without cycles: looking for some is time lost."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def _warm_up(codec: Codec, service: Service, stop: threading.Event) -> bool:
-    """Wait for the registry to know the schemas that this service writes; False when stopped meanwhile."""
-    while not stop.is_set():
-        try:
-            codec.warm_up(service.says())
-        except RegistryUnavailableError as error:
-            log.warning("waiting for the schema registry", reason=str(error))
-            stop.wait(_REGISTRY_AGAIN_S)
-        else:
-            return True
-    return False
 
 
 class _Process:
@@ -112,20 +85,9 @@ class _Process:
         self._gates = self._make_gates(service)
         self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
-        self._relay = Relay(
-            engine,
-            lambda: Producer(producer_config(settings.kafka_bootstrap_servers)),
-            self._wake,
-            probe=probe,
-            on_published=self._metrics.published,
-            on_sent=self._tracing.sent if self._tracing else None,
-        )
+        self._relay = self._make_relay(settings, engine, probe)
         self._loop = self._make_loop(settings, engine, codec, probe)
-        self._metrics.watch(
-            "checkout_partitions_stopped",
-            "Partitions stopped because most of their messages fail: page somebody",
-            lambda: len(self._loop.stalled()),
-        )
+        self._measure(settings, engine)
         self._threads = [
             threading.Thread(target=self._guard, args=(part.run,), name=name, daemon=True)
             for name, part in (("loop", self._loop), ("relay", self._relay))
@@ -133,6 +95,29 @@ class _Process:
         self._broken = threading.Event()
         self._health = HealthServer(
             settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
+        )
+
+    def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | Sweeper:
+        if settings.outbox_slot:
+            return Sweeper(engine, settings.outbox_slot, on_published=self._metrics.swept)
+        return Relay(
+            engine,
+            lambda: Producer(producer_config(settings.kafka)),
+            self._wake,
+            probe=probe,
+            on_published=self._metrics.published,
+            on_sent=self._tracing.sent if self._tracing else None,
+        )
+
+    def _measure(self, settings: Settings, engine: Engine) -> None:
+        """What is read when the metrics are asked for."""
+        name, prefix = self._service.name, settings.topic_prefix
+        self._metrics.registry.register(Standing(name, engine, lambda: self._relay.settled))
+        self._metrics.registry.register(Lag(name, settings.kafka, prefix + name, prefix, self._loop.partitions))
+        self._metrics.watch(
+            "checkout_partitions_stopped",
+            "Partitions stopped because most of their messages fail: page somebody",
+            lambda: len(self._loop.stalled()),
         )
 
     def _make_loop(self, settings: Settings, engine: Engine, codec: Codec, probe: Probe) -> Loop:
@@ -146,7 +131,7 @@ class _Process:
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
         parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
-        config = consumer_config(settings.kafka_bootstrap_servers, group)
+        config = consumer_config(settings.kafka, group)
         return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
 
     def _committed(self, records: Sequence[Record]) -> None:
@@ -167,8 +152,12 @@ class _Process:
     def _make_calls(self, service: Service) -> Calls | None:
         if service.provider is None:
             return None
-        on_call = self._tracing.called if self._tracing else None
-        return Calls(service.provider, service.unknown, self._gates, service.calls_at_once, on_call)
+        return Calls(service.provider, service.unknown, self._gates, service.calls_at_once, self._called)
+
+    def _called(self, delivery: Delivery, call: Call, began_ns: int) -> None:
+        self._metrics.called(delivery, call, began_ns)
+        if self._tracing:
+            self._tracing.called(delivery, call, began_ns)
 
     def run_until(self, stop: threading.Event) -> None:
         """Start, and return when asked to stop. Raises RuntimeError when a part breaks: better dead than half alive."""
@@ -219,10 +208,10 @@ class _Process:
         faults = self._alive()
         if self._loop.waiting_for:
             faults["waiting_for"] = self._loop.waiting_for
-        if not self._loop.assigned:
+        if not self._loop.partitions():
             faults["consumer"] = "no partitions assigned"
-        if not self._relay.connected:
-            faults["relay"] = "not connected to the database"
+        if self._relay.missing:
+            faults["relay"] = self._relay.missing
         return faults
 
     def _detail(self) -> dict[str, object]:

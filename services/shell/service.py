@@ -64,12 +64,17 @@ def _never(_state: Any) -> bool:
     return False
 
 
+def _untimed(_state: Any) -> datetime | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Service:
     """A service: its decisions, how to load what they need, its timers, and who makes its provider calls.
 
     giving_up: event type -> the decision that announces that it can't be handled; an event without one is a dead letter
-    as it is. let_go: whether a state holds nothing any more, so that what was given up is compensated. duties: event
+    as it is. let_go: whether a state holds nothing any more, so that what was given up is compensated. began: when a
+    checkout that has reached an end began; None for any other state, and where nobody times it. duties: event
     type -> what it makes the service do, where operators have to know (`release`). provider, unknown, calls_at_once:
     see `Calls`; None for a service that calls nobody. Raises MapError when its handlers are not those that the
     choreography gives it.
@@ -81,6 +86,7 @@ class Service:
     timers: Sequence[DueTimer] = ()
     giving_up: Mapping[str, Handler] = field(default_factory=dict)
     let_go: Callable[[Any], bool] = _never
+    began: Callable[[Any], datetime | None] = _untimed
     duties: Mapping[str, str] = field(default_factory=dict)
     provider: Provider | None = None
     unknown: type[Exception] = Exception

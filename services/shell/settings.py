@@ -4,20 +4,18 @@ import sys
 from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
+from dlq.kafka import KafkaSettings
 from dlq.policy import FaultClass, Policy
 
 EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """What every service needs. A service's own class adds its database and its limits."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
-    kafka_bootstrap_servers: str = Field(description="host:port of the brokers, comma separated")
     schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
     database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     metrics_host: str = Field("127.0.0.1", description="Where /healthz, /readyz and /metrics listen")
@@ -25,6 +23,9 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     batch_size: int = Field(1000, ge=1, le=10_000, description="Messages in one transaction, about")
     in_flight_limit: int = Field(1500, ge=1, description="Messages taken and not settled, at most")
+    outbox_slot: str = Field(
+        "", description="Replication slot of the Debezium connector that publishes; empty: the process's own relay does"
+    )
     timer_interval_s: float = Field(1.0, gt=0, description="How often timers are looked at")
     retry_first_s: float = Field(30.0, gt=0, description="Seconds until a message that failed is tried again")
     retry_step_s: float = Field(30.0, ge=0, description="How much longer each further wait is")

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from confluent_kafka import Message
 
+from outbox.age import made_ns
 from outbox.sending import Outgoing
 from schemas.decision import NotAsked, Unknown
 from schemas.trace import TraceContext
@@ -28,7 +29,6 @@ from services.shell.settings import Settings
 _SYSTEM: Final = {"messaging.system": "kafka"}
 _LINKS: Final = 128
 """Most links of a span; OpenTelemetry's own default."""
-_TIMED: Final = 7
 """The version of UUIDs that say when they were made."""
 LETTER: Final = "dlq-id"
 """The header that makes a record a dead letter."""
@@ -72,7 +72,7 @@ class Tracing:
     def settled(self, draft: Draft) -> None:
         """A batch was committed."""
         now = time.time_ns()
-        done = [delivery for delivery in draft.done if delivery.span and delivery.span.sampled]
+        done = [delivery for delivery in draft.done if delivery.trace]
         if not done:
             return
         states = {step.cause_id: step.to_state for step in draft.steps}
@@ -133,7 +133,7 @@ class Tracing:
 
     def called(self, delivery: Delivery, call: Call, began_ns: int) -> None:
         """A provider call is over, with an answer or without."""
-        if delivery.span is None or not delivery.span.sampled:
+        if (parent := delivery.trace) is None:
             return
         answer = delivery.answer
         failed = isinstance(answer, NotAsked | Unknown | Exception)
@@ -145,8 +145,8 @@ class Tracing:
         if failed:
             attributes["error.type"] = type(answer).__name__
         error = f"{call.operation}: {type(answer).__name__}" if failed else ""
-        place, now = delivery.span.child(), time.time_ns()
-        self._keep(Span(call.operation, "CLIENT", place, delivery.span, began_ns, now, attributes, (), error))
+        place, now = parent.child(), time.time_ns()
+        self._keep(Span(call.operation, "CLIENT", place, parent, began_ns, now, attributes, (), error))
 
     def sent(self, row: Outgoing, message: Message) -> None:
         """A row of the outbox is with the broker. From the row's insert on, where its id is a UUIDv7."""
@@ -158,7 +158,7 @@ class Tracing:
         own, parent, links = (TraceContext.root(), None, [place]) if letter else (place.child(), place, [])
         now, row_id = time.time_ns(), UUID(row.head[1])
         attributes = _sent(row.topic, row_id, row.head[2], message)
-        made = min(_made_ns(row_id), now) if row_id.version == _TIMED else now
+        made = min(made_ns(row_id) or now, now)
         self._keep(Span(f"send {row.topic}", "PRODUCER", own, parent, made, now, attributes, links))
 
 
@@ -218,8 +218,3 @@ def _handled(operation: str, destination: str) -> dict[str, Any]:
 
 def _ns(instant: datetime) -> int:
     return int(instant.timestamp() * 1e9)
-
-
-def _made_ns(row_id: UUID) -> int:
-    """A UUIDv7 begins with the milliseconds since 1970. Source: RFC 9562, section 5.7."""
-    return (row_id.int >> 80) * 1_000_000

@@ -12,7 +12,10 @@ FILE: Final = ROOT / "compose" / "compose.yaml"
 TEXT: Final = FILE.read_text(encoding="utf-8")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load(TEXT)
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
-OURS: Final = ("provider", "setup", "checkout", "payment", "warehouse")
+OURS: Final = ("provider", "setup", "checkout", "payment", "warehouse", "observer", "dlq-exporter")
+SEALED: Final = ("prometheus", "alertmanager", "grafana", "jaeger")
+"""Somebody else's, that write to their volumes and /tmp only."""
+PROFILES: Final = {"watch": {"observer", "dlq-exporter", "prometheus", "alertmanager", "grafana"}, "traces": {"jaeger"}}
 
 VARIABLE: Final = re.compile(r"\$\{(?P<name>\w+)(?P<how>:[-?])?(?P<text>[^}]*)\}")
 
@@ -33,9 +36,20 @@ def _value(found: re.Match[str], given: Mapping[str, str]) -> str:
     return given[found["name"]]
 
 
+def started(*profiles: str) -> set[str]:
+    """The services that run with these profiles."""
+    named = {name: service.get("profiles", []) for name, service in SERVICES.items()}
+    return {name for name, mine in named.items() if not mine or set(mine) & set(profiles)}
+
+
 def ports() -> list[tuple[str, str]]:
     """(service, published port as it is written)."""
     return [(service, str(port)) for service, settings in SERVICES.items() for port in settings.get("ports", [])]
+
+
+def listens(service: str, port: int) -> bool:
+    """Whether a service publishes this port of its container, and so listens on it."""
+    return any(text.endswith(f":{port}") for name, text in ports() if name == service)
 
 
 def strings(node: object) -> Iterator[str]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import typer
+import yaml
 from pydantic_settings import BaseSettings
 
 from compose.cli import app
@@ -19,6 +20,7 @@ from compose.make_env import PASSWORDS, make_env
 from compose.sandbox.__main__ import _settings as read_sandbox_flags
 from compose.settings import Servers
 from compose.stack import kafka, postgres
+from dlq.cli import app as dlq_app
 from services.checkout.service import CheckoutSettings
 from services.payment.service import PaymentSettings
 from services.shell.settings import Settings
@@ -27,12 +29,16 @@ from tests.compose.composition import (
     COMPOSE,
     FILE,
     OURS,
+    PROFILES,
+    SEALED,
     SERVICES,
     TEXT,
     VARIABLE,
     environment,
+    listens,
     ports,
     resolve,
+    started,
     strings,
 )
 
@@ -57,12 +63,14 @@ def docker_compose(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_docker_compose_accepts_the_file_and_publishes_on_loopback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profiles", [(), ("watch",), ("traces",), ("watch", "traces")], ids="+".join)
+def test_docker_compose_accepts_the_file_and_publishes_on_loopback(tmp_path: Path, profiles: tuple[str, ...]) -> None:
     make_env(tmp_path / "env")
-    done = docker_compose("--env-file", str(tmp_path / "env"), "config", "--format", "json")
+    chosen = [argument for name in profiles for argument in ("--profile", name)]
+    done = docker_compose("--env-file", str(tmp_path / "env"), *chosen, "config", "--format", "json")
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
-    assert services.keys() == SERVICES.keys()
+    assert services.keys() == started(*profiles)
     assert {port["host_ip"] for service in services.values() for port in service.get("ports", [])} == {"127.0.0.1"}
 
 
@@ -144,6 +152,87 @@ def test_a_container_of_ours_has_no_root_no_capabilities_and_nothing_to_write_to
     assert settings["tmpfs"] == ["/tmp"]
     assert settings["cap_drop"] == ["ALL"]
     assert settings["init"] is True
+
+
+@pytest.mark.parametrize("service", SEALED)
+def test_a_container_that_watches_writes_to_its_volume_only(service: str) -> None:
+    settings = SERVICES[service]
+    assert settings["read_only"] is True
+    assert settings["tmpfs"] == ["/tmp"]
+    assert settings["cap_drop"] == ["ALL"]
+    bound = [volume for volume in settings.get("volumes", []) if volume.startswith("./")]
+    assert all(volume.endswith(":ro") for volume in bound), bound
+
+
+def test_nothing_that_is_bound_can_be_written_to() -> None:
+    bound = [volume for service in SERVICES.values() for volume in service.get("volumes", []) if volume[0] in "./~"]
+    assert all(volume.endswith(":ro") for volume in bound), bound
+
+
+def test_profiles_add_to_what_is_always_started() -> None:
+    found: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for profile in service.get("profiles", []):
+            found.setdefault(profile, set()).add(name)
+    assert found == PROFILES
+    for name, service in SERVICES.items():
+        profiles = service.get("profiles", [])
+        assert service.get("depends_on", {}).keys() <= started(*profiles), f"{name} waits for what isn't started"
+
+
+def test_traces_are_sent_only_where_somebody_says_so() -> None:
+    for service in ("setup", "checkout", "payment", "warehouse"):
+        endpoint = environment(service)["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        assert resolve(endpoint, {}) == ""
+        assert resolve(endpoint, {"TRACES_ENDPOINT": "http://jaeger:4318"}) == "http://jaeger:4318"
+    assert listens("jaeger", 4318)
+
+
+def test_prometheus_scrapes_containers_where_they_listen() -> None:
+    config = yaml.safe_load((FILE.parent / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job["static_configs"] for job in config["scrape_configs"]}
+    assert jobs.keys() == {"checkout-services", "checkout-dlq", "checkout-observer"}
+    managers = [target for each in config["alerting"]["alertmanagers"] for target in each["static_configs"]]
+    for target in (name for group in [*jobs.values(), managers] for each in group for name in each["targets"]):
+        host, port = target.split(":")
+        assert listens(host, int(port)), target
+        assert SERVICES[host].get("profiles", ["watch"]) == ["watch"]
+
+
+def test_grafana_asks_containers_and_finds_its_dashboards() -> None:
+    folder = FILE.parent / "grafana"
+    for source in _provisioned(folder / "provisioning" / "datasources", "datasources"):
+        url = urlsplit(source["url"])
+        assert listens(str(url.hostname), int(url.port or 0)), source["url"]
+    mounted = [volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"] if "/dashboards:" in volume]
+    places = _provisioned(folder / "provisioning" / "dashboards", "providers")
+    assert [place["options"]["path"] for place in places] == mounted
+    assert list((folder / "dashboards").glob("*.json"))
+
+
+def _provisioned(folder: Path, key: str) -> list[dict[str, Any]]:
+    """What Grafana's provisioning files list under `key`."""
+    files = sorted(folder.glob("*.y*ml"))
+    return [entry for file in files for entry in yaml.safe_load(file.read_text(encoding="utf-8"))[key]]
+
+
+def test_grafana_has_no_administrator_and_strangers_only_look() -> None:
+    env = environment("grafana")
+    assert env["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert env["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert env["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_has_a_limit_of_memory_above_its_heap(service: str) -> None:
+    sizes = {"m": 1, "g": 1024}
+    limit = SERVICES[service]["mem_limit"]
+    heaps = [
+        int(found[1]) * sizes[found[2]]
+        for value in environment(service).values()
+        if (found := re.search(r"-Xmx(\d+)([mg])", value))
+    ]
+    assert all(heap < int(limit[:-1]) * sizes[limit[-1]] for heap in heaps)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -229,7 +318,7 @@ def test_what_a_service_waits_for_exists_and_can_come_true(service: str) -> None
             assert (how["condition"], SERVICES[name]["restart"]) == ("service_completed_successfully", "no")
 
 
-@pytest.mark.parametrize("service", ["checkout", "payment", "warehouse"])
+@pytest.mark.parametrize("service", ["checkout", "payment", "warehouse", "observer", "dlq-exporter"])
 def test_a_service_starts_after_the_setup(service: str) -> None:
     assert SERVICES[service]["depends_on"]["setup"] == {"condition": "service_completed_successfully"}
 
@@ -241,13 +330,12 @@ def test_a_command_exists(service: str) -> None:
         assert command[1] == "-m"
         assert importlib.util.find_spec(f"{command[2]}.__main__") is not None
     else:
-        assert command[0] == "checkout"
-        assert command[1] in _subcommands()
+        assert command[1] in _subcommands({"checkout": app, "dlq": dlq_app}[command[0]])
 
 
-def _subcommands() -> dict[str, Any]:
+def _subcommands(of: typer.Typer) -> dict[str, Any]:
     # typer's group has its subcommands by name; it shares no public type with click any more
-    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands")  # noqa: B009
+    commands: dict[str, Any] = getattr(typer.main.get_command(of), "commands")  # noqa: B009
     return commands
 
 

@@ -1,4 +1,4 @@
-"""What compose/Dockerfile installs works: the same files, in a fresh environment, without extras, outside the tree."""
+"""What compose/Dockerfile installs works: the same files, in a fresh environment, outside the tree."""
 
 import configparser
 import fnmatch
@@ -21,9 +21,14 @@ LISTING = "from importlib.metadata import files; print(*files('checkout-choreogr
 
 
 def copied() -> list[str]:
-    """The files and folders that the build stage copies from the tree."""
+    """The files and folders that the build stage copies from the tree, in its order."""
     copies = [words.split() for step, words in STEPS if step == "COPY" and not words.startswith("--from")]
     return [source for *sources, _ in copies for source in sources]
+
+
+def tops() -> set[str]:
+    """What of the tree's top they lie in."""
+    return {name.split("/")[0] for name in copied()}
 
 
 def sent() -> list[str]:
@@ -46,7 +51,7 @@ def test_everything_copied_is_there_and_reaches_the_build() -> None:
     assert copied()
     for name in copied():
         assert (ROOT / name).exists(), name
-    assert sorted(copied()) == sorted(sent())
+    assert tops() == set(sent())
 
 
 def test_every_package_of_the_project_is_copied() -> None:
@@ -54,6 +59,24 @@ def test_every_package_of_the_project_is_copied() -> None:
     config.read(ROOT / "setup.cfg")
     packages = {name.removesuffix("*") for name in config["options.packages.find"]["include"].split()}
     assert packages <= set(copied())
+
+
+def test_a_change_of_the_code_installs_no_dependency_again() -> None:
+    """What they depend on is installed before the first line of the project is copied, and pinned."""
+    steps = [(step, words) for step, words in STEPS if step in ("COPY", "RUN")]
+    installs = [number for number, (_, words) in enumerate(steps) if " install " in words and "pip " in words]
+    first, second = installs
+    before = {name for step, words in steps[:first] if step == "COPY" for name in words.split()[:-1]}
+    assert before == {"setup.cfg", "pyproject.toml", "compose/constraints.txt"}
+    assert "-c compose/constraints.txt '.[observer]'" in steps[first][1]
+    assert "--no-deps" in steps[second][1]
+
+
+def test_what_other_containers_read_makes_no_new_image() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    ours = {"audit", "bench", "dashboards", "debezium", "sandbox", "stack"}
+    folders = {path.name for path in (ROOT / "compose").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {f"compose/{name}" for name in folders - ours} <= set(lines)
 
 
 def test_secrets_do_not_reach_the_build() -> None:
@@ -74,12 +97,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A fresh environment with what the image installs; its `bin`."""
     folder = tmp_path_factory.mktemp("image")
     for name in tracked():
-        if name.split("/")[0] in copied():
+        if name.split("/")[0] in tops():
             (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / "src" / name)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     pip: list[str | Path] = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--retries", "1"]
-    pip += ["-c", folder / "src" / "compose" / "constraints.txt", folder / "src"]
+    pip += ["-c", folder / "src" / "compose" / "constraints.txt", f"{folder / 'src'}[observer]"]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode != 0 and any(word in done.stderr for word in NO_INDEX):
         pytest.skip("no package index can be reached")
@@ -112,7 +135,7 @@ def test_the_provider_starts_from_the_image(installed: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_line_works_without_extras(installed: Path) -> None:
+def test_the_command_line_works_without_the_local_stack(installed: Path) -> None:
     shown = run(installed, "checkout", "--help")
     assert shown.returncode == 0, shown.stderr
     assert "setup" in shown.stdout

@@ -22,6 +22,7 @@ from confluent_kafka import Message, Producer
 
 from dlq import cli
 from dlq import letter as dead
+from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State, moment
 from dlq.letters import DeadLetter, read_ledger, read_letters
 from dlq.settings import DlqSettings
@@ -73,7 +74,7 @@ class Desk:
         self.schema_ids = register(client, self.prefix)
         client.close()
         self.codec = Codec(settings.schema_registry_url, self.prefix)
-        self._producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 2})
+        self._producer = Producer({**settings.kafka, "partitioner": PARTITIONER, "log_level": 2})
 
     def close(self) -> None:
         self.codec.close()

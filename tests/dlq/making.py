@@ -10,6 +10,7 @@ from uuid import uuid4
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State
 from dlq.letter import Disposition, Fault, Letter, Origin, Replay, record
 from dlq.settings import DlqSettings
@@ -102,7 +103,7 @@ def _as_produced(one: Record) -> dict[str, Any]:
 
 def produce(settings: DlqSettings, messages: Iterable[dict[str, Any]]) -> None:
     """Produce any messages, by the arguments of `Producer.produce`; topics by their full names."""
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers, "linger.ms": 5})
+    producer = Producer({**settings.kafka, "partitioner": PARTITIONER, "linger.ms": 5})
     for message in messages:
         while len(producer) > 50_000:
             producer.poll(0.1)

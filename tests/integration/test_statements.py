@@ -530,7 +530,8 @@ def test_a_batch_is_one_transaction_of_as_many_statements_whatever_its_size(
     deliveries = prepared(bench, bench.ids(size), steps)
     draft, cost = bench.costs(deliveries)
     bench.mend()
-    assert len(draft.done) + len(draft.calls) == len(deliveries) == size
+    settled = [*draft.done, *draft.duplicates, *draft.calls]
+    assert len(settled) == len(deliveries) == size
     assert cost == (statements if isinstance(statements, Cost) else Cost(statements, commits=1))
 
 
@@ -631,7 +632,7 @@ def letters(draft: Draft) -> list[tuple[str, str]]:
 
 def assert_alone(bench: Bench, poison: Poison, draft: Draft, ids: list[str]) -> None:
     """One message waits to be tried again, everything else is settled."""
-    assert (draft.retried, draft.dead, letters(draft)) == (["not_storable"], [], [])
+    assert (draft.retried, draft.dead, letters(draft)) == ([("not_storable", 1)], [], [])
     [(name, reason)] = bench.waiting(ids[0])
     assert name == "NotStorableError"
     assert poison.reason in reason
@@ -663,7 +664,7 @@ def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) 
     bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
     ids = bench.ids(7)
     draft = bench.settle(poison.bad(bench, ids))
-    assert draft.retried == ["not_storable"] * 7
+    assert draft.retried == [("not_storable", 1)] * 7
     assert all(bench.waiting(checkout_id) for checkout_id in ids)
     assert bench.statuses(ids) == {None}
 
@@ -672,8 +673,8 @@ def test_what_can_never_be_stored_is_announced_at_last(benches: dict[str, Bench]
     bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
     ids = bench.ids(1)
     bench.settle(poison.bad(bench, ids))
-    for _ in range(3):
-        assert bench.settle(bench.taken(ids)).retried == ["not_storable"]
+    for attempt in (2, 3, 4):
+        assert bench.settle(bench.taken(ids)).retried == [("not_storable", attempt)]
     draft = bench.settle(bench.taken(ids))
     assert ([record.type for record in draft.records], draft.retried) == (["payment.declined"], [])
     assert bench.statuses(ids) == {"declined"}
@@ -691,7 +692,7 @@ def test_an_answer_that_fits_no_rule_is_a_dead_letter_in_the_same_transaction(be
     draft, cost, ids = poisoned(bench, DECIDED_BADLY, 20)
     [(key, reason)] = letters(draft)
     assert (key, DECIDED_BADLY.reason in reason) == (ids[0], True)
-    assert draft.dead == [("unsafe", "authorize")]
+    assert [(row.disposition, row.operation) for row in draft.dead] == [("unsafe", "authorize")]
     assert sorted(d.key for d in draft.done) == sorted(ids)
     assert bench.statuses(ids[1:]) == {DECIDED_BADLY.status}
     assert cost == Cost(8, commits=1)
@@ -704,7 +705,7 @@ def test_what_waits_is_parked_tried_again_and_handled_in_order(benches: dict[str
     bench = benches["payment"]
     ids = bench.ids(FEW)
     unanswered = bench.settle(prepared(bench, ids, (accept(), answer(reserved, no_answer))))
-    assert unanswered.retried == ["provider"] * FEW
+    assert unanswered.retried == [("provider", 1)] * FEW
     assert bench.statuses(ids) == {"authorization_unknown"}
     parked = bench.settle(failed(bench, ids))
     assert (parked.records, parked.calls, bench.statuses(ids)) == ([], [], {"authorization_unknown"})

@@ -1,5 +1,7 @@
 """One trace for each checkout, from the shop to the provider and the end, as a receiver of OTLP sees it."""
 
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,12 +12,13 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from compose.show import describe
-from schemas.choreography import MAP
+from schemas.choreography import MAP, SERVICES
 from schemas.envelope import Envelope
 from tests.otlp import Receiver, Seen, receiving
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
+LEAVES_S: Final = 12.0
 SAID_BY: Final = {entry.event: entry.said_by for entry in MAP}
 CAPTURED: Final = (
     "checkout.requested",
@@ -242,3 +245,23 @@ def test_what_the_shop_does_not_sample_nobody_keeps(traced: System, receiver: Re
     whole(traced, receiver, other.checkout_id, expected(CAPTURED, ["authorize", "capture"]))
     assert receiver.trace("c" * 32) == []
     assert receiver.of(request.checkout_id) == []
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["nobody listens", "somebody listens and never answers"])
+def test_a_receiver_that_is_away_holds_up_neither_checkouts_nor_a_stop(
+    servers: TestServers, scratch: Path, *, answers: bool
+) -> None:
+    with socket.socket() as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        if answers:
+            receiver.listen(64)
+        endpoint = f"http://127.0.0.1:{receiver.getsockname()[1]}"
+        with System(servers, scratch, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as system:
+            request = system.request()
+            system.publish(request)
+            system.await_status("checkout", request.checkout_id, "captured")
+            began = time.monotonic()
+            system.fleet.stop()
+            assert time.monotonic() - began < LEAVES_S
+            ends = [system.fleet.log(service).read_text().splitlines()[-1] for service in SERVICES]
+            assert all('"gone"' in end for end in ends), ends

@@ -26,6 +26,7 @@ def checkout(status: Status, **changes: Any) -> Checkout:
     known = Checkout(
         checkout_id=a.ID,
         status=status,
+        created_at=a.AT,
         fingerprint=fingerprint(a.REQUESTED),
         customer_id="cust-1",
         currency="EUR",

@@ -1,0 +1,219 @@
+"""The observer beside the running system: timelines, the overview, the conservation monitor, and what it outlives."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas.choreography import SERVICES
+from schemas.events import CheckoutRequested, PaymentCaptured
+from tests.observing import Worker, publish_to, worker
+from tests.system import System, wait_for
+
+HAPPY: Final = [
+    "checkout.requested",
+    "checkout.accepted",
+    "warehouse.reserved",
+    "payment.authorized",
+    "checkout.confirmed",
+    "warehouse.confirmed",
+    "payment.captured",
+    "checkout.completed",
+]
+
+
+@pytest.fixture(scope="module")
+def observer(system: System) -> Iterator[Worker]:
+    """One worker beside the system."""
+    with worker(system) as made:
+        yield made
+
+
+def ended(system: System, observer: Worker) -> tuple[CheckoutRequested, CheckoutRequested, CheckoutRequested]:
+    """A captured, a declined and a refused checkout, as the observer has seen them to their ends."""
+    captured, declined = system.request(), system.request(method="declines-lost_card")
+    refused = system.request(total_minor=1)
+    system.publish(captured, declined, refused)
+    observer.await_state(captured.checkout_id, "captured")
+    observer.await_state(declined.checkout_id, "compensated")
+    observer.await_state(refused.checkout_id, "refused")
+    return captured, declined, refused
+
+
+def test_checkouts_are_seen_as_timelines_and_in_the_overview(system: System, observer: Worker) -> None:
+    before = observer.live()["states"]
+    captured, declined, _ = ended(system, observer)
+    view = observer.checkout(captured.checkout_id)
+    assert [event["event"] for event in view["events"]] == HAPPY
+    assert {event["said_by"] for event in view["events"]} == {"shop", *SERVICES}
+    assert view["events"][6]["facts"]["amount_minor"] == 2500
+    assert view["events"][6]["trace_id"]
+    assert view["events"][6]["topic"] == f"{system.servers.topic_prefix}payment.captured"
+    assert (view["breaches"], view["waiting"]) == ([], [])
+    assert observer.checkout(declined.checkout_id)["code"] == "CARD_BLOCKED"
+    live = observer.live()
+    for state in ("captured", "compensated", "refused"):
+        assert live["states"][state] == before.get(state, 0) + 1
+        assert observer.metric("checkouts", state=state) == live["states"][state]
+    assert "CARD_BLOCKED" in {rate["code"] for rate in live["rates"] if rate["outcome"] == "failed"}
+    assert observer.metric("outcomes_rate", outcome="failed", code="CARD_BLOCKED") > 0
+    assert {step["step"] for step in live["steps"]} >= {"reserve", "authorize", "capture", "undo", "release"}
+    assert live["shows"] == "all 3 partitions, 1 worker"
+
+
+def test_pages_are_for_people_and_for_programs(system: System, observer: Worker) -> None:
+    captured, _, _ = ended(system, observer)
+    status, page = observer.ask(f"/checkouts/{captured.checkout_id}", "text/html,application/xhtml+xml,*/*")
+    assert status == 200
+    assert "payment.captured" in page
+    assert observer.ask(f"/checkouts/{captured.checkout_id}?format=json", "text/html")[1].startswith("{")
+    status, page = observer.ask("/checkouts/nobody-knows", "text/html")
+    assert (status, "have said nothing about a checkout nobody-knows" in page) == (404, True)
+    assert observer.ask("/checkouts/%3Cscript%3E", "text/html")[0] == 404
+    assert "<html" in observer.ask("/live", "text/html")[1]
+    assert observer.ask("/healthz")[0] == 200
+    assert observer.ask("/router/")[0] == 404
+
+
+def test_a_second_capture_is_a_breach_that_names_its_event(system: System, observer: Worker) -> None:
+    captured, _, _ = ended(system, observer)
+    before = observer.metric("breaches", rule="captured_once")
+    forged = PaymentCaptured(checkout_id=captured.checkout_id, payment_id="forged", amount_minor=2500, currency="EUR")
+    system.publish(forged)
+    [breach] = wait_for(lambda: observer.checkout(captured.checkout_id)["breaches"], "the breach to be seen")
+    view = observer.checkout(captured.checkout_id)
+    [event] = [each for each in view["events"] if each["facts"].get("payment_id") == "forged"]
+    assert (breach["rule"], breach["event"]) == ("captured_once", "payment.captured")
+    assert {name: breach[name] for name in ("event_id", "topic", "partition", "offset")} == {
+        name: event[name] for name in ("event_id", "topic", "partition", "offset")
+    }
+    assert breach["checkout_id"] in {each["checkout_id"] for each in observer.live()["breaches"]}
+    assert observer.metric("breaches", rule="captured_once") == before + 1
+    wait_for(lambda: breach["event_id"] in observer.log.read_text(), "the breach to be logged")
+    [line] = [line for line in observer.log.read_text().splitlines() if breach["event_id"] in line]
+    assert '"level": "critical"' in line
+
+
+def test_a_capture_that_nobody_confirmed_is_a_breach_after_the_grace_time(system: System, observer: Worker) -> None:
+    forged = PaymentCaptured(checkout_id="forged-1", payment_id="forged", amount_minor=99, currency="EUR")
+    system.publish(forged)
+    view = wait_for(lambda: observer.checkout("forged-1"), "the forged event to be seen")
+    assert view["state"] == "unknown"
+
+    def broken() -> Any:
+        rows = observer.checkout("forged-1")["breaches"]
+        return rows if len(rows) == 2 else None
+
+    rows = wait_for(broken, "the breaches to be seen")
+    assert {row["what"] for row in rows} == {
+        "captured without warehouse.confirmed",
+        "captured without payment.authorized",
+    }
+    assert observer.metric("breaches", rule="captured_with_grounds") == 1
+
+
+def test_what_can_not_be_decoded_is_left_behind(system: System, observer: Worker) -> None:
+    producer, topic = Producer({"bootstrap.servers": system.env["KAFKA_BOOTSTRAP_SERVERS"]}), "payment.captured"
+    for key, value in ((b"junk", b"junk"), (b"junk", b"\x00\x00\x00\x00\xffjunk"), (None, None), (b"\xff", b"")):
+        producer.produce(f"{system.servers.topic_prefix}{topic}", value, key)
+    producer.flush(10)
+    wait_for(lambda: observer.metric("undecodable_total", event=topic) == 4, "the junk to be counted")
+    ended(system, observer)
+
+
+def test_a_request_that_lies_in_another_partition_is_part_of_its_timeline(system: System, observer: Worker) -> None:
+    """A shop's own client may hash keys another way."""
+    requests = [system.request() for _ in range(6)]
+    publish_to(0, system, *requests)
+    for request in requests:
+        view = observer.await_state(request.checkout_id, "captured")
+        assert [event["event"] for event in view["events"]] == HAPPY
+        assert view["events"][0]["partition"] == 0
+        assert view["breaches"] == []
+
+
+def views(observer: Worker, ids: list[str]) -> dict[str, Any]:
+    """The timelines, without who holds them."""
+    found = {checkout_id: observer.checkout(checkout_id) for checkout_id in ids}
+    assert all(found.values())
+    return {checkout_id: {n: v for n, v in view.items() if n != "held_by"} for checkout_id, view in found.items()}
+
+
+def shows(observer: Worker, what: str) -> bool:
+    return bool(observer.live()["shows"] == what)
+
+
+def ids_of(live: Any) -> list[str]:
+    return [row["checkout_id"] for row in live["recent"]]
+
+
+@pytest.mark.slow
+def test_a_restart_keeps_the_table_and_a_reset_builds_the_same(system: System) -> None:
+    with worker(system, OBSERVER_VERSION="11") as first:
+        ended(system, first)
+        wait_for(lambda: first.live()["recent"], "checkouts")
+        ids, states = ids_of(first.live()), first.live()["states"]
+        before = views(first, ids)
+        first.stop()
+    with worker(system, OBSERVER_VERSION="11") as again:
+        assert views(again, ids) == before
+        assert again.live()["states"] == states
+        assert again.heard() == 0, "it read the topics from their beginning"
+        again.stop()
+    with worker(system, OBSERVER_VERSION="12") as reset:
+        assert views(reset, ids) == before
+        assert reset.live()["states"] == states
+        assert reset.heard() > 0
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(system: System) -> None:
+    with worker(system, OBSERVER_VERSION="21") as first:
+        requests = [system.request() for _ in range(100)]
+        system.publish(*requests[:50])
+        wait_for(lambda: first.live()["states"].get("captured", 0) > 5, "some checkouts to be captured")
+        first.end()
+    system.publish(*requests[50:])
+    with worker(system, OBSERVER_VERSION="21") as again:
+        for request in requests:
+            view = again.await_state(request.checkout_id, "captured")
+            assert [event["event"] for event in view["events"]] == HAPPY
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_checkouts_and_each_shows_all(system: System) -> None:
+    with worker(system, OBSERVER_VERSION="31") as first:
+        for _ in range(4):
+            ended(system, first)
+        ids, states = ids_of(first.live()), first.live()["states"]
+        before = views(first, ids)
+        with worker(system, OBSERVER_VERSION="31") as second:
+            for each in (first, second):
+                wait_for(partial(shows, each, "all 3 partitions, 2 workers"), "the work to be shared")
+            held = [each.checkout(checkout_id)["held_by"]["url"] for each in (first, second) for checkout_id in ids]
+            assert set(held) == {first.url, second.url}
+            for each in (first, second):
+                assert views(each, ids) == before
+                assert each.live()["states"] == states
+            for state, count in states.items():
+                assert sum(each.metric("checkouts", state=state) for each in (first, second)) == count
+            first.stop()
+            wait_for(partial(shows, second, "all 3 partitions, 1 worker"), "the other to take over")
+            wait_for(lambda: second.live()["states"] == states, "the other to have read the table")
+            assert views(second, ids) == before
+
+
+@pytest.mark.slow
+def test_without_the_registry_nothing_is_lost_and_it_can_still_be_stopped(system: System, observer: Worker) -> None:
+    captured, declined, refused = ended(system, observer)
+    away = Worker(system, OBSERVER_VERSION="41", SCHEMA_REGISTRY_URL="http://127.0.0.1:9/")
+    try:
+        wait_for(lambda: "waiting for the schema registry" in away.log.read_text(), "the registry to be missed")
+        away.stop()
+    finally:
+        away.end()
+    with worker(system, OBSERVER_VERSION="41") as back:
+        for request, state in ((captured, "captured"), (declined, "compensated"), (refused, "refused")):
+            assert back.await_state(request.checkout_id, state)["breaches"] == []
