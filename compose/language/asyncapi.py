@@ -26,6 +26,7 @@ Between the two, the services below react to each other's events; nobody coordin
 - An event's type is its topic and its Avro record. Every topic, subject and consumer group may have a prefix
   (`TOPIC_PREFIX`), which is empty by default.
 - The key is the `checkout_id`, as UTF-8: all events of a checkout lie in one partition of each topic, in order.
+  The partition is chosen by murmur2, as Java's clients do: it has the same number on every topic.
   Events of different topics may arrive in any order.
 - The value is Avro in the Confluent wire format: 0x00, the schema's id (4 bytes, big endian), the record.
   Subject: `<topic>-value`. Every subject is FULL_TRANSITIVE: any reader reads what any writer has written.

@@ -46,6 +46,8 @@ def completes(system: System, command: Sequence[str | Path], checkout_id: str) -
     [order] = system.rows("checkout", "SELECT order_id FROM checkouts WHERE checkout_id = :id", id=checkout_id)
     assert (asked, end) == (f"{checkout_id}: asked for", f"{checkout_id}: completed, order {order.order_id}")
     assert system.await_status("payment", checkout_id, "captured")
+    # placed as the services place it
+    assert len({message.partition() for message in system.messages() if message.key() == checkout_id.encode()}) == 1
 
 
 def fails(system: System, command: Sequence[str | Path], checkout_id: str) -> None:
