@@ -85,8 +85,8 @@ def _head() -> Iterator[str]:
     yield (
         "<p>Its type is its topic and its Avro record; the key is the <code>checkout_id</code>, as UTF-8, "
         "placed by murmur2; the value is Avro in the Confluent wire format (<code>0x00</code>, four bytes schema id, "
-        "record), subject <code>&lt;topic&gt;-value</code>. Amounts are integers in the currency's minor unit. Delivery is at least "
-        "once: in order for each checkout on each topic, in any order between topics.</p>"
+        "record), subject <code>&lt;topic&gt;-value</code>. Amounts are integers in the currency's minor unit. "
+        "Delivery is at least once: in order for each checkout on each topic, in any order between topics.</p>"
     )
     yield _field_table(field for field in fields_of("checkout.requested") if field.name in ENVELOPE)
 
