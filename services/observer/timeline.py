@@ -10,7 +10,7 @@ from uuid import UUID
 
 from schemas.choreography import MAP
 from schemas.envelope import Envelope
-from schemas.events import Event
+from schemas.events import EVENTS, Event
 
 MOST_EVENTS: Final = 64
 """Of one checkout; a captured one has ten. What is beyond is not kept, and the timeline says so."""
@@ -86,7 +86,7 @@ def said_of(envelope: Envelope, partition: int, offset: int, trace_id: str) -> S
 
 def facts_of(event: Event) -> dict[str, Any]:
     """The fields that matter: amounts, codes, units; long texts are cut off, a payment method is nobody's business."""
-    facts = {name: _plain(value) for name in _names(type(event)) if (value := getattr(event, name)) is not None}
+    facts = {name: _plain(value) for name in _names(event.TYPE) if (value := getattr(event, name)) is not None}
     lines = getattr(event, "lines", None)
     if lines is not None:
         facts["units"] = _units(lines)
@@ -94,8 +94,8 @@ def facts_of(event: Event) -> dict[str, Any]:
 
 
 @cache
-def _names(kind: type[Event]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.name not in (*_PRIVATE, "lines"))
+def _names(event_type: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(EVENTS[event_type]) if field.name not in (*_PRIVATE, "lines"))
 
 
 def _plain(value: object) -> object:

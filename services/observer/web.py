@@ -51,10 +51,10 @@ class Pages:
     async def _ask(self, url: str) -> View | None:
         try:
             answer = await self._get(f"{url}/live", {"format": "json", "scope": "worker"}, {})
-        except (ClientError, TimeoutError, OSError) as error:
+            return dict(await answer.json()) if answer.ok else None
+        except (ClientError, TimeoutError, OSError, ValueError) as error:
             log.warning("another worker does not answer", url=url, reason=str(error))
             return None
-        return dict(await answer.json()) if answer.ok else None
 
     async def _get(self, url: str, query: dict[str, str], headers: dict[str, str]) -> Any:
         client, limit = self._observer.app.http_client, ClientTimeout(total=_PEER_S)
