@@ -21,10 +21,13 @@ _LIVE: Final = """
 <div id="breaches" class="card calm">…</div>
 <div class="grid">
 <section class="card"><h2>Checkouts by state</h2><div class="tiles" id="states"></div></section>
-<section class="card third"><h2>Ended in the last minute</h2><div id="rates"></div></section>
-<section class="card wide"><h2>Slowest steps, last five minutes</h2><div id="steps"></div></section>
-<section class="card half"><h2>Stuck</h2><div id="stuck"></div></section>
-<section class="card half"><h2>Latest</h2><div id="recent"></div></section>
+<div class="column side">
+<section class="card"><h2>Ended in the last minute</h2><div id="rates"></div></section>
+<section class="card"><h2>Stuck</h2><div id="stuck"></div></section>
+</div><div class="column">
+<section class="card"><h2>Slowest steps, last five minutes</h2><div id="steps"></div></section>
+<section class="card"><h2>Latest</h2><div id="recent"></div></section>
+</div>
 </div>
 <footer>A view derived from the topics. <a href="/live?format=json">JSON</a> · <a href="/metrics">metrics</a></footer>
 """
