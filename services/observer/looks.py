@@ -23,11 +23,11 @@ h2 { font-size: 12px; letter-spacing: .06em; text-transform: uppercase; color: v
 .grid { display: grid; gap: 14px; grid-template-columns: repeat(12, 1fr) }
 .grid > * { grid-column: span 12; margin: 0; min-width: 0; align-self: start }
 @media (min-width: 860px) { .column { grid-column: span 7 } .side { grid-column: span 5 } }
-.column { display: grid; gap: 14px }
+.column { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr) }
 .tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)) }
 .tile { border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; border-left: 4px solid var(--tone) }
 .tile b { display: block; font-size: 24px; line-height: 1.2; font-variant-numeric: tabular-nums }
-.tile span { color: var(--soft); font-size: 12.5px; white-space: nowrap }
+.tile span { color: var(--soft); font-size: 12.5px; line-height: 1.3; display: block }
 .none { opacity: .45 }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
@@ -53,7 +53,7 @@ form { display: flex; gap: 8px } input, button { font: inherit; border: 1px soli
   padding: 5px 10px; background: var(--card); color: var(--ink); min-width: 0 }
 button { cursor: pointer } footer { color: var(--soft); font-size: 13px; padding: 18px 0 34px }
 .events { list-style: none; margin: 18px 0 0; padding: 0 }
-.events > li { position: relative; padding: 0 0 16px 26px; --tone: var(--soft) }
+.events > li { position: relative; padding: 0 0 16px 26px }
 .events > li::before { content: ""; position: absolute; left: 5px; top: 12px; bottom: -12px; width: 2px;
   background: var(--line) }
 .events > li:last-child::before { display: none }
@@ -163,11 +163,6 @@ async function turn() {
   }
   setTimeout(turn, EVERY_MS);
 }
-at('find').addEventListener('submit', sent => {
-  sent.preventDefault();
-  const id = at('id').value.trim();
-  if (id) location.href = '/checkouts/' + encodeURIComponent(id);
-});
 turn();
 """
 

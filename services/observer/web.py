@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from aiohttp import ClientError, ClientTimeout, web
@@ -38,6 +39,8 @@ class Pages:
         router.add_get("/readyz", self._readyz)
 
     async def _live(self, request: web.Request) -> web.Response:
+        if request.query.get("id", "").strip():
+            raise web.HTTPFound(f"/checkouts/{quote(request.query['id'].strip(), safe='')}")
         if not _wants_json(request):
             return _html(live_page())
         own = self._observer.view()
