@@ -138,6 +138,7 @@ def test_a_dead_letter_is_found_and_set_aside_over_tls(secured: System) -> None:
     assert group["states"] == {"discarded": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [{"KAFKA_SASL_PASSWORD": "guessed"}, {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}], ids=str
 )
