@@ -46,7 +46,7 @@ class Hearing:
 
     def _listener(self, place_of: Callable[[Any], Place]) -> Callable[[Any], Any]:
         async def hear(stream: Any) -> None:
-            # acknowledged by hand: Faust would do it when a record is dropped by a stop or a rebalance, too
+            # acknowledged by hand: Faust would do it before the table's topic has it
             async for event in stream.noack().events():
                 await self._take(event, place_of)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import pytest
@@ -200,6 +201,12 @@ def test_two_workers_share_the_checkouts_and_each_shows_all(system: System) -> N
             for each in (first, second):
                 assert views(each, ids) == before
                 assert each.live()["states"] == states
+            elsewhere = [system.request() for _ in range(6)]
+            publish_to(0, system, *elsewhere)
+            for each, request in product((first, second), elsewhere):
+                whole = each.await_state(request.checkout_id, "captured")
+                assert [event["event"] for event in whole["events"]] == HAPPY
+            states = first.live()["states"]
             for state, count in states.items():
                 assert sum(each.metric("checkouts", state=state) for each in (first, second)) == count
             first.stop()
@@ -220,6 +227,7 @@ def test_without_the_registry_nothing_is_lost_and_it_can_still_be_stopped(system
     with worker(system, OBSERVER_VERSION="41") as back:
         for request, state in ((captured, "captured"), (declined, "compensated"), (refused, "refused")):
             assert back.await_state(request.checkout_id, state)["breaches"] == []
+        assert back.heard() == observer.heard(), "what was waiting for the registry was taken for heard"
 
 
 @pytest.mark.slow
