@@ -94,7 +94,7 @@ class Worker:
 
     def metric(self, name: str, **labels: str) -> float:
         """One value of /metrics."""
-        wanted = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        wanted = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
         pattern = re.compile(rf"^checkout_observer_{name}(?:\{{{re.escape(wanted)}\}})? (\S+)$", re.MULTILINE)
         found = pattern.search(self.ask("/metrics")[1])
         assert found, f"no metric {name} {labels}"

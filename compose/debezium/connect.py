@@ -121,7 +121,8 @@ def _connector(folder: Path, changes: Mapping[str, str]) -> str:
 
 def _make_heartbeat_topic(kafka: str, slot: str) -> None:
     topic = NewTopic(f"__debezium-heartbeat.{slot}", num_partitions=1, replication_factor=1)
-    (made,) = AdminClient({"bootstrap.servers": kafka, "log_level": 2}).create_topics([topic]).values()
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 2})
+    (made,) = admin.create_topics([topic]).values()
     try:
         made.result(_ADMIN_S)
     except KafkaException as error:

@@ -26,6 +26,7 @@ Between the two, the services below react to each other's events; nobody coordin
 - An event's type is its topic and its Avro record. Every topic, subject and consumer group may have a prefix
   (`TOPIC_PREFIX`), which is empty by default.
 - The key is the `checkout_id`, as UTF-8: all events of a checkout lie in one partition of each topic, in order.
+  The partition is chosen by murmur2, as Java's clients do: it has the same number on every topic.
   Events of different topics may arrive in any order.
 - The value is Avro in the Confluent wire format: 0x00, the schema's id (4 bytes, big endian), the record.
   Subject: `<topic>-value`. Every subject is FULL_TRANSITIVE: any reader reads what any writer has written.
@@ -150,7 +151,8 @@ def _operations() -> list[tuple[str, Node]]:
 def _sends(entry: Entry) -> Node:
     reasons = causes(entry.event)
     heard = [f"`{cause.event}`" for cause in reasons if cause.event]
-    whens = [f"when it hears {listed(heard, 'or')}", *(f"when {cause.when}" for cause in reasons if cause.when)]
+    whens = [f"when it hears {listed(heard, 'or')}"] if heard else []
+    whens += [f"when {cause.when}" for cause in reasons if cause.when]
     return operation("send", entry.event, entry.said_by, doc_of(entry.event), f"Said {listed(whens, 'or')}.")
 
 

@@ -49,7 +49,7 @@ def _event(entry: Entry, y: int) -> Iterator[str]:
     yield f'<circle class="dot" cx="{start}" cy="{y}" r="5"/>'
     nearest = min(others, key=lambda x: (abs(x - start), -x))
     bold = " end" if entry.ends else ""
-    yield f'<text class="name{bold}" x="{(start + nearest) // 2}" y="{y - 6}">{entry.event}</text></g></a>'
+    yield f'<text class="name{bold}" x="{(start + nearest) // 2}" y="{y - 8}">{entry.event}</text></g></a>'
 
 
 def _tip(start: int, x: int, y: int) -> str:

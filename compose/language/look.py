@@ -13,7 +13,7 @@ CSS: Final = """\
 html { scroll-behavior: smooth; scroll-padding-top: 1rem; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
-code, pre, .field { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .875em; }
 .page { display: grid; grid-template-columns: 15rem minmax(0, 1fr); max-width: 80rem; margin: 0 auto; }
 nav { position: sticky; top: 0; align-self: start; height: 100vh; overflow-y: auto; padding: 1.5rem 1rem;
@@ -36,18 +36,18 @@ article { margin: 1.25rem 0; padding: 1rem 1.25rem; background: var(--panel); bo
 article:target { outline: 2px solid var(--hue); }
 .badge { display: inline-block; margin-left: .5rem; padding: 0 .5rem; border-radius: 1rem; background: var(--hue);
   color: var(--on); font: 600 .75rem/1.5 system-ui, sans-serif; vertical-align: middle; }
-.wide { overflow-x: auto; }
+.wide, figure { overflow-x: auto; }
 table { width: 100%; margin: .6rem 0; border-collapse: collapse; font-size: .9rem; }
 th { color: var(--soft); font-weight: 600; text-align: left; }
 th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
-.field { white-space: nowrap; } td.kind { white-space: nowrap; color: var(--soft); }
-td.hears { white-space: nowrap; width: 8rem; }
+td.field { white-space: nowrap; width: 13rem; } td.kind { width: 12rem; color: var(--soft); }
+td.hears { width: 8rem; } td.says { width: 19rem; }
 details { margin: .6rem 0 0; } summary { cursor: pointer; color: var(--link); font-size: .9rem; }
 pre { margin: .5rem 0 0; padding: .8rem 1rem; overflow-x: auto; background: var(--bg); border: 1px solid var(--rule);
   border-radius: 6px; line-height: 1.4; }
 figure { margin: 1rem 0 1.75rem; } figcaption { margin-bottom: .4rem; color: var(--soft); font-size: .9rem; }
-svg { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg { display: block; width: 100%; min-width: 40rem; height: auto; font: 13px system-ui, sans-serif; }
 svg a:hover .name, svg a:hover .by-itself { text-decoration: underline; }
 .lane { stroke: var(--rule); stroke-width: 2; stroke-dasharray: 3 5; }
 .head { fill: var(--hue); } .head-text { fill: var(--on); text-anchor: middle; font-weight: 600; font-size: 14px; }

@@ -29,7 +29,7 @@ def reasons_to_fail() -> Iterator[str]:
 def _reason(reason: Code) -> str:
     entry = entry_of(reason)
     again = "yes" if entry.retryable else "no"
-    return row(code(reason), code(entry.error_class), again, escape(entry.customer), first="field")
+    return row(code(reason), code(entry.error_class), again, escape(entry.customer), classes=("field",))
 
 
 def beside_the_events() -> Iterator[str]:
@@ -66,7 +66,7 @@ def _about(message: str) -> str:
 
 def _properties(described: Mapping[str, Property]) -> str:
     return table(
-        ("header", "what it is"), (row(code(name), _words(of), first="field") for name, of in described.items())
+        ("header", "what it is"), (row(code(name), _words(of), classes=("field",)) for name, of in described.items())
     )
 
 
@@ -76,7 +76,9 @@ def _words(of: Property) -> str:
 
 
 def _names(described: Mapping[str, str]) -> str:
-    return table(("field", "what it is"), (row(code(n), escape(what), first="field") for n, what in described.items()))
+    return table(
+        ("field", "what it is"), (row(code(n), escape(what), classes=("field",)) for n, what in described.items())
+    )
 
 
 def _topic(topic: str) -> str:
@@ -85,4 +87,4 @@ def _topic(topic: str) -> str:
     days = config["retention.ms"] // _DAY_MS
     kept = f"{days} days" if days >= 0 else "for ever"
     largest = f"{config['max.message.bytes'] // _KIB:,} KiB"
-    return row(code(topic), str(bound["partitions"]), config["cleanup.policy"][0], kept, largest, first="field")
+    return row(code(topic), str(bound["partitions"]), config["cleanup.policy"][0], kept, largest, classes=("field",))

@@ -11,7 +11,7 @@ from compose.language.drawing import drawing
 from compose.language.fields import ENVELOPE, Field, fields_of, own_fields
 from compose.language.look import CSS
 from compose.language.others import beside_the_events, reasons_to_fail
-from compose.language.saying import SPEAKERS, causes, doc_of, other_ways, said_by, way_forward
+from compose.language.saying import SPEAKERS, causes, doc_of, listed, other_ways, said_by, way_forward
 from compose.language.tables import code, row, table
 from schemas.choreography import MAP, SHOP, TIMERS, Entry
 from schemas.envelope import Envelope
@@ -83,10 +83,10 @@ def _head() -> Iterator[str]:
     )
     yield '<h2 id="every">Every event</h2>'
     yield (
-        "<p>Its type is its topic and its Avro record; the key is the <code>checkout_id</code>, as UTF-8; the value is "
-        "Avro in the Confluent wire format (<code>0x00</code>, four bytes schema id, record), subject "
-        "<code>&lt;topic&gt;-value</code>. Amounts are integers in the currency's minor unit. Delivery is at least "
-        "once: in order for each checkout on each topic, in any order between topics.</p>"
+        "<p>Its type is its topic and its Avro record; the key is the <code>checkout_id</code>, as UTF-8, "
+        "placed by murmur2; the value is Avro in the Confluent wire format (<code>0x00</code>, four bytes schema id, "
+        "record), subject <code>&lt;topic&gt;-value</code>. Amounts are integers in the currency's minor unit. "
+        "Delivery is at least once: in order for each checkout on each topic, in any order between topics.</p>"
     )
     yield _field_table(field for field in fields_of("checkout.requested") if field.name in ENVELOPE)
 
@@ -96,7 +96,7 @@ def _figure(caption: str, picture: str) -> str:
 
 
 def _speaker(speaker: str) -> Iterator[str]:
-    yield f'<section class="{speaker}"><h2 class="{speaker}" id="{speaker}">{speaker} says</h2>'
+    yield f'<section class="{speaker}"><h2 class="{speaker}" id="{speaker}">{speaker.capitalize()} says</h2>'
     yield f"<p>{_ABOUT[speaker]}</p>"
     for entry in said_by(speaker):
         yield from _event(entry)
@@ -117,16 +117,18 @@ def _event(entry: Entry) -> Iterator[str]:
 
 
 def _why(event: str) -> str:
-    heard = [f"after {_link(cause.event)}" for cause in causes(event) if cause.event]
-    return f"Said {', '.join([*heard, *(f'when {escape(cause.when)}' for cause in causes(event) if cause.when)])}."
+    heard = [_link(cause.event) for cause in causes(event) if cause.event]
+    after = [f"after {listed(heard, 'or')}"] if heard else []
+    whens = [f"when {escape(cause.when)}" for cause in causes(event) if cause.when]
+    return f"Said {', or '.join([*after, *whens])}."
 
 
 def _reactions(entry: Entry) -> Iterator[str]:
     if entry.ends:
-        yield row(_who(SHOP), "It is an end: what the shop waits for.", "", first="hears")
+        yield row(_who(SHOP), "It is an end: what the shop waits for.", "", classes=("hears", "", "says"))
     for reaction in entry.heard_by:
         says = ", ".join(_link(event) for event in reaction.publishes) or "nothing"
-        yield row(_who(reaction.service), escape(reaction.does), says, first="hears")
+        yield row(_who(reaction.service), escape(reaction.does), says, classes=("hears", "", "says"))
 
 
 def _who(speaker: str) -> str:
@@ -141,7 +143,7 @@ def _field_table(fields: Iterable[Field]) -> str:
     return table(
         ("field", "type", "what it is"),
         (
-            row(code(field.name), field.type + _default(field), escape(field.doc), first="field", second="kind")
+            row(code(field.name), field.type + _default(field), escape(field.doc), classes=("field", "kind"))
             for field in fields
         ),
     )

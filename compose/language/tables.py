@@ -10,10 +10,10 @@ def table(heads: tuple[str, ...], rows: Iterable[str]) -> str:
     return "\n".join(['<div class="wide"><table>', f"<tr>{head}</tr>", *rows, "</table></div>"])
 
 
-def row(*cells: str, first: str = "", second: str = "") -> str:
-    """A row. first, second: classes of its first two cells."""
-    classes = [first, second, *("" for _ in cells)]
-    marked = (f' class="{name}"' if name else "" for name in classes)
+def row(*cells: str, classes: tuple[str, ...] = ()) -> str:
+    """A row. classes: of its first cells; "" for none."""
+    named = [*classes, *("" for _ in cells)]
+    marked = (f' class="{name}"' if name else "" for name in named)
     return "<tr>" + "".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(cells, marked, strict=False)) + "</tr>"
 
 

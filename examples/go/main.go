@@ -42,7 +42,8 @@ type requested struct {
 }
 
 type shop struct {
-	client  *kgo.Client
+	speaks  *kgo.Client
+	hears   *kgo.Client
 	schemas *registry.Client
 	prefix  string
 }
@@ -69,19 +70,23 @@ func argument(n int, otherwise string) string {
 }
 
 func run(ctx context.Context, id, method string) (completed bool, err error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BOOTSTRAP_SERVERS"), ",")...))
+	s := shop{prefix: os.Getenv("TOPIC_PREFIX")}
+	if s.schemas, err = registry.NewClient(os.Getenv("SCHEMA_REGISTRY_URL")); err != nil {
+		return false, err
+	}
+	brokers := kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BOOTSTRAP_SERVERS"), ",")...)
+	if s.speaks, err = kgo.NewClient(brokers); err != nil {
+		return false, err
+	}
+	defer s.speaks.Close()
+	now, err := s.ends(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer client.Close()
-	schemas, err := registry.NewClient(os.Getenv("SCHEMA_REGISTRY_URL"))
-	if err != nil {
+	if s.hears, err = kgo.NewClient(brokers, kgo.ConsumePartitions(now)); err != nil {
 		return false, err
 	}
-	s := shop{client, schemas, os.Getenv("TOPIC_PREFIX")}
-	if err := s.listen(ctx); err != nil {
-		return false, err
-	}
+	defer s.hears.Close()
 	if err := s.ask(ctx, basket(id, method)); err != nil {
 		return false, err
 	}
@@ -103,17 +108,13 @@ func basket(id, method string) requested {
 	}
 }
 
-// listen takes both ends from what they hold now, before anything is published.
-func (s shop) listen(ctx context.Context) error {
-	ends, err := kadm.NewClient(s.client).ListEndOffsets(ctx, s.prefix+"checkout.completed", s.prefix+"checkout.failed")
-	if err != nil {
-		return err
+// ends is where the topics of both ends end now: to be known before anything is published.
+func (s shop) ends(ctx context.Context) (map[string]map[int32]kgo.Offset, error) {
+	listed, err := kadm.NewClient(s.speaks).ListEndOffsets(ctx, s.prefix+"checkout.completed", s.prefix+"checkout.failed")
+	if err == nil {
+		err = listed.Error()
 	}
-	if err := ends.Error(); err != nil {
-		return err
-	}
-	s.client.AddConsumePartitions(ends.KOffsets())
-	return nil
+	return listed.KOffsets(), err
 }
 
 // ask publishes the request. The registry has the schema already: a shop never registers one.
@@ -131,14 +132,14 @@ func (s shop) ask(ctx context.Context, event requested) error {
 	value := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(schema.ID)), body...)
 	// the key is the checkout_id: all that is said of it stays in order
 	record := &kgo.Record{Topic: topic, Key: []byte(event.CheckoutID), Value: value}
-	return s.client.ProduceSync(ctx, record).FirstErr()
+	return s.speaks.ProduceSync(ctx, record).FirstErr()
 }
 
 // end waits for the checkout's end, tells it, and says whether it completed.
 func (s shop) end(ctx context.Context, id string) (bool, error) {
 	decoder := registry.NewDecoder(s.schemas)
 	for {
-		fetches := s.client.PollFetches(ctx)
+		fetches := s.hears.PollFetches(ctx)
 		if ctx.Err() != nil {
 			return false, fmt.Errorf("no end within %s; do the services run?", patience)
 		}
@@ -151,7 +152,7 @@ func (s shop) end(ctx context.Context, id string) (bool, error) {
 				continue
 			}
 			var event map[string]any
-			if err := decoder.DeserializePayload(ctx, record.Value, &event); err != nil {
+			if err := decoder.Decode(ctx, record.Value, &event); err != nil {
 				return false, err
 			}
 			if record.Topic == s.prefix+"checkout.completed" {

@@ -62,7 +62,8 @@ def publish(brokers: str, registry: SchemaRegistryClient, event: dict[str, Any])
     encode = AvroSerializer(registry, conf={"auto.register.schemas": False, "use.latest.version": True, **SUBJECTS})
     value = encode(event, SerializationContext(REQUESTED, MessageField.VALUE))
     refused = []
-    producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True})
+    # murmur2, as everybody else's: one partition number holds all that is said of a checkout
+    producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "partitioner": "murmur2_random"})
     # the key is the checkout_id: all that is said of it stays in order
     producer.produce(
         REQUESTED, value, event["checkout_id"].encode(), on_delivery=lambda error, _: refused.append(error)
@@ -91,7 +92,7 @@ def end_of(checkout_id: str, consumer: Consumer, registry: SchemaRegistryClient)
     while time.monotonic() < until:
         message = consumer.poll(0.5)
         if message is not None and message.error() is None and message.key() == checkout_id.encode():
-            topic = message.topic()
+            topic = str(message.topic())
             return topic, decode(message.value(), SerializationContext(topic, MessageField.VALUE))
     return "", None
 

@@ -45,7 +45,6 @@ def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,
-        broker_commit_interval=1.0,
         web_bind=settings.observer_web_host,
         web_port=settings.observer_web_port,
         web_host=settings.observer_web_host,

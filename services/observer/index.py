@@ -98,7 +98,7 @@ class Index:
             for finding in summary.findings
             if finding.due_us <= (heard_us or 0)
         ]
-        return sorted(found, key=lambda breach: -breach.finding.fault.at_us)
+        return sorted(found, key=lambda breach: (-breach.finding.fault.at_us, breach.checkout_id))
 
     def stuck(self, heard_us: int | None) -> list[tuple[str, Summary]]:
         """Checkouts that have not ended, or not let go, within their limit; the oldest first."""
@@ -107,7 +107,7 @@ class Index:
             for checkout_id, summary in self._suspects.items()
             if summary.stuck_us is not None and summary.stuck_us <= (heard_us or 0)
         ]
-        return sorted(found, key=lambda pair: pair[1].since_us)
+        return sorted(found, key=lambda pair: (pair[1].since_us, pair[0]))
 
     def rates(self, now_us: int) -> dict[tuple[str, str], int]:
         """(outcome, code) -> checkouts that ended in the last minute."""

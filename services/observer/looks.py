@@ -21,12 +21,13 @@ h1 { font-size: 22px; margin: 6px 0 2px; overflow-wrap: anywhere }
 h2 { font-size: 12px; letter-spacing: .06em; text-transform: uppercase; color: var(--soft); margin: 0 0 10px }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px }
 .grid { display: grid; gap: 14px; grid-template-columns: repeat(12, 1fr) }
-.grid > * { grid-column: span 12; margin: 0; min-width: 0 }
-@media (min-width: 860px) { .half { grid-column: span 6 } .third { grid-column: span 4 } .wide { grid-column: span 8 } }
-.tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fit, minmax(112px, 1fr)) }
+.grid > * { grid-column: span 12; margin: 0; min-width: 0; align-self: start }
+@media (min-width: 860px) { .column { grid-column: span 7 } .side { grid-column: span 5 } }
+.column { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr) }
+.tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)) }
 .tile { border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; border-left: 4px solid var(--tone) }
 .tile b { display: block; font-size: 24px; line-height: 1.2; font-variant-numeric: tabular-nums }
-.tile span { color: var(--soft); font-size: 13px }
+.tile span { color: var(--soft); font-size: 12.5px; line-height: 1.3; display: block }
 .none { opacity: .45 }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
@@ -45,12 +46,14 @@ th:last-child, td:last-child { padding-right: 0 }
 .alarm li:first-child { border-top: 0; padding-top: 0 }
 .alarm strong { color: var(--red); margin-right: 6px }
 .bar { height: 6px; border-radius: 3px; background: var(--line); margin-top: 5px; overflow: hidden }
+.rate { margin-bottom: 10px } .rate .line { flex-wrap: nowrap; align-items: center }
+.rate .code { font-size: 13.5px; overflow-wrap: anywhere }
 .bar i { display: block; height: 100%; background: var(--tone) }
 form { display: flex; gap: 8px } input, button { font: inherit; border: 1px solid var(--line); border-radius: 8px;
   padding: 5px 10px; background: var(--card); color: var(--ink); min-width: 0 }
 button { cursor: pointer } footer { color: var(--soft); font-size: 13px; padding: 18px 0 34px }
 .events { list-style: none; margin: 18px 0 0; padding: 0 }
-.events > li { position: relative; padding: 0 0 16px 26px; --tone: var(--soft) }
+.events > li { position: relative; padding: 0 0 16px 26px }
 .events > li::before { content: ""; position: absolute; left: 5px; top: 12px; bottom: -12px; width: 2px;
   background: var(--line) }
 .events > li:last-child::before { display: none }
@@ -121,8 +124,8 @@ function rates(view) {
   const most = Math.max(...view.rates.map(rate => rate.per_minute));
   fill('rates', ...view.rates.map(rate => {
     const bar = el('i'); bar.style.width = 100 * rate.per_minute / most + '%';
-    return el('div', {class: rate.outcome === 'completed' ? 'completed' : 'failed'},
-      el('div', {class: 'line'}, tag(rate.outcome, ''), el('span', {}, rate.code),
+    return el('div', {class: 'rate ' + (rate.outcome === 'completed' ? 'completed' : 'failed')},
+      el('div', {class: 'line'}, tag(rate.outcome, ''), el('span', {class: 'code'}, rate.code),
         el('span', {class: 'push'}, thousands(rate.per_minute))), el('div', {class: 'bar'}, bar));
   }));
 }
@@ -160,11 +163,6 @@ async function turn() {
   }
   setTimeout(turn, EVERY_MS);
 }
-at('find').addEventListener('submit', sent => {
-  sent.preventDefault();
-  const id = at('id').value.trim();
-  if (id) location.href = '/checkouts/' + encodeURIComponent(id);
-});
 turn();
 """
 

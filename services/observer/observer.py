@@ -2,23 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from schemas.choreography import topics
-from schemas.codec import Codec, UndecodableError
-from services.observer.engine import elsewhere_topic, event_topics, listen, make_app, make_table
+from schemas.codec import Codec
+from services.observer.engine import make_app, make_table
+from services.observer.hearing import Hearing
 from services.observer.index import SECOND, Breach, Index
 from services.observer.metrics import Metrics
 from services.observer.overview import View, breach_view, worker_view
 from services.observer.placing import home_of
-from services.observer.reading import Place, Reader, origin_of, passed_on, place_of
 from services.observer.settings import ObserverSettings
 from services.observer.summary import summary
-from services.observer.timeline import Timeline, add, decoded, encoded
+from services.observer.timeline import Timeline
 from services.observer.watermark import Watermark
 
 _TICK_S: Final = 1.0
@@ -37,83 +35,18 @@ class Observer:
         self.table = make_table(self.app, partitions)
         self.metrics = Metrics(self)
         self.index = Index()
-        self._reader = Reader(codec)
+        self._hearing = Hearing(self.app, self.table, settings, codec, self.metrics)
         self._limits, self._prefix = settings.limits, settings.topic_prefix
         self._watermark = Watermark()
-        self._folded: dict[Any, int] = {}
-        self._dirty: set[bytes] = set()
         self._told: set[tuple[str, str, str]] = set()
         self._indexed: tuple[int, frozenset[int]] = (-1, frozenset())
-        self._elsewhere = elsewhere_topic(self.app, partitions, settings.observer_replication)
-        self._heard = {self._prefix + topic for topic in topics()} | {self._elsewhere.get_topic_name()}
-        listen(self.app, event_topics(self.app, self._prefix), "events", self._listener(self._place_here))
-        listen(self.app, self._elsewhere, "elsewhere", self._listener(origin_of))
-        self.app.timer(interval=_TICK_S, name="tick")(self._tick)
-
-    # --- what is said ---------------------------------------------------------------------------------------
-
-    def _place_here(self, message: Any) -> Place:
-        return place_of(message, self._prefix)
-
-    def _listener(self, place_of: Callable[[Any], Place]) -> Callable[[Any], Any]:
-        async def hear(stream: Any) -> None:
-            # by hand: what is not in the table when the worker stops must come again
-            async for event in stream.noack().events():
-                if await self._take(event.message, place_of):
-                    self._folded[event.message.tp] = event.message.offset + 1
-                    event.ack()
-
-        return hear
-
-    async def _take(self, message: Any, place_of: Callable[[Any], Place]) -> bool:
-        """Whether a record is settled; not when its partition went to another worker while the registry was away."""
-        generation = self.app.consumer_generation_id
-        try:
-            place = place_of(message)
-            if self._too_old(message):
-                return True
-            checkout_id, said = await self._reader.read(message, place)
-            if generation != self.app.consumer_generation_id:
-                return False
-            if home_of(message.key, self.partitions) != message.partition:
-                await self._pass_on(message, place)
-            else:
-                self._fold(message.key, add(self._timeline(message.key) or Timeline(checkout_id), said), said.event)
-        except UndecodableError as error:
-            self.metrics.undecodable(message.topic.removeprefix(self._prefix))
-            where = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
-            log.warning("left behind: it can't be decoded", **where, reason=str(error))
-        # a record that this code can't handle must not keep the others from being heard
-        except Exception:
-            log.exception("left behind", topic=message.topic, partition=message.partition, offset=message.offset)
-        return True
-
-    def _too_old(self, message: Any) -> bool:
-        """While the past is read again: what has left the table long ago is not taken in for a moment."""
-        old = message.timestamp < time.time() - self.settings.observer_keep_s
-        return bool(old and message.key not in self.table)
-
-    async def _pass_on(self, message: Any, place: Place) -> None:
-        home, headers = home_of(message.key, self.partitions), passed_on(message, place)
-        sent = await self._elsewhere.send(key=message.key, value=message.value, partition=home, headers=headers)
-        await sent
-
-    def _fold(self, key: bytes, timeline: Timeline, event: str) -> None:
-        value = encoded(timeline)
-        if value != self.table.get(key):
-            self.table[key] = value
-            self._dirty.add(key)
-            self.metrics.heard(event)
-
-    def _timeline(self, key: bytes) -> Timeline | None:
-        value = self.table.get(key)
-        return None if value is None else decoded(value)
+        self.app.task(self._keep_time)
 
     # --- what is asked --------------------------------------------------------------------------------------
 
     def timeline(self, checkout_id: str) -> Timeline | None:
         """The timeline of a checkout that is at home here."""
-        return self._timeline(checkout_id.encode())
+        return self._hearing.timeline(checkout_id.encode())
 
     def breaches(self, checkout_id: str = "") -> list[Breach]:
         """What is broken now; of one checkout where one is named."""
@@ -151,9 +84,19 @@ class Observer:
 
     def _places(self) -> list[Any]:
         consumer = self.app.consumer
-        return [tp for tp in consumer.assignment() if tp.topic in self._heard] if self.app.tables.actives_ready else []
+        return (
+            [tp for tp in consumer.assignment() if tp.topic in self._hearing.topics]
+            if self.app.tables.actives_ready
+            else []
+        )
 
     # --- what time brings -----------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        # not a timer of Faust's: those warn of every turn that waits for the broker
+        while not self.app.should_stop:
+            await self._tick()
+            await self.app.sleep(_TICK_S)
 
     async def _tick(self) -> None:
         try:
@@ -172,10 +115,12 @@ class Observer:
         if now == self._indexed or not self.app.tables.actives_ready:
             return
         self._watermark.forget()
-        self.index, self._dirty = Index(), set()
+        self.index = Index()
+        self._hearing.changed.clear()
+        self._hearing.folded.clear()
         for number, key in enumerate(list(self.table.keys())):
             if home_of(key, self.partitions) in now[1]:
-                self._dirty.add(key)
+                self._hearing.changed.add(key)
             else:
                 # another worker's now; without a word to the table's topic
                 del self.table.data[key]
@@ -187,9 +132,10 @@ class Observer:
 
     def _catch_up(self) -> None:
         """The overview follows the table."""
-        while self._dirty:
-            key = self._dirty.pop()
-            timeline = self._timeline(key)
+        changed = self._hearing.changed
+        while changed:
+            key = changed.pop()
+            timeline = self._hearing.timeline(key)
             if timeline is not None:
                 home = home_of(key, self.partitions)
                 self.index.put(timeline.checkout_id, summary(timeline, home, self._limits))
@@ -201,11 +147,11 @@ class Observer:
         if self._watermark.wants_ends:
             now_us = _now_us()
             self._watermark.note(now_us, await asyncio.wait_for(consumer.highwaters(*places), _ASK_S))
-        positions = {tp: await asyncio.wait_for(consumer.position(tp), _ASK_S) for tp in self._open()}
-        self._watermark.settle(self._folded, positions, {message.tp for message in consumer.unacked})
-
-    def _open(self) -> list[Any]:
-        return list(self._watermark.open(self._folded))
+        # all at once: the consumer's thread answers between two fetches
+        still_open = self._watermark.open(self._hearing.folded)
+        positions = await asyncio.wait_for(asyncio.gather(*map(consumer.position, still_open)), _ASK_S)
+        fetched = dict(zip(still_open, positions, strict=True))
+        self._watermark.settle(self._hearing.folded, fetched, {message.tp for message in consumer.unacked})
 
     def _tell(self) -> None:
         """A breach is told once, as loudly as a log can."""

@@ -10,7 +10,7 @@ from services.observer.summary import Summary
 from services.observer.timeline import SAID_BY
 
 MOST_ROWS: Final = 50
-MOST_RECENT: Final = 20
+MOST_RECENT: Final = 12
 
 View = dict[str, Any]
 

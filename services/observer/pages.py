@@ -10,7 +10,7 @@ _FRAME: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 {head}<title>{title}</title><style>{style}</style></head>
 <body><header><a class="home" href="/live">Checkouts</a><span class="where" id="where">{where}</span>
-<form id="find" action="/live"{off}><input id="id" aria-label="checkout id" placeholder="checkout id">
+<form action="/live"><input name="id" aria-label="checkout id" placeholder="checkout id" required>
 <button>Find</button></form></header>
 <main>{body}</main>{script}</body></html>
 """
@@ -21,10 +21,13 @@ _LIVE: Final = """
 <div id="breaches" class="card calm">…</div>
 <div class="grid">
 <section class="card"><h2>Checkouts by state</h2><div class="tiles" id="states"></div></section>
-<section class="card third"><h2>Ended in the last minute</h2><div id="rates"></div></section>
-<section class="card wide"><h2>Slowest steps, last five minutes</h2><div id="steps"></div></section>
-<section class="card half"><h2>Stuck</h2><div id="stuck"></div></section>
-<section class="card half"><h2>Latest</h2><div id="recent"></div></section>
+<div class="column side">
+<section class="card"><h2>Ended in the last minute</h2><div id="rates"></div></section>
+<section class="card"><h2>Stuck</h2><div id="stuck"></div></section>
+</div><div class="column">
+<section class="card"><h2>Slowest steps, last five minutes</h2><div id="steps"></div></section>
+<section class="card"><h2>Latest</h2><div id="recent"></div></section>
+</div>
 </div>
 <footer>A view derived from the topics. <a href="/live?format=json">JSON</a> · <a href="/metrics">metrics</a></footer>
 """
@@ -55,9 +58,7 @@ def checkout_page(view: View) -> str:
 
 
 def _frame(title: str, where: str, body: str, *, head: str = "", script: str = "") -> str:
-    # without the script there is nobody who could look for an id
-    off = "" if script else " hidden"
-    return _FRAME.format(head=head, title=escape(title), style=STYLE, where=where, body=body, script=script, off=off)
+    return _FRAME.format(head=head, title=escape(title), style=STYLE, where=where, body=body, script=script)
 
 
 def _heading(view: View) -> str:
@@ -94,7 +95,8 @@ def _waiting(view: View) -> str:
 
 def _event(event: View, fault: bool) -> str:
     facts = "".join(
-        f"<div><dt>{_words(name)}</dt><dd>{escape(_fact(name, value, event['facts']))}</dd></div>"
+        f"<div><dt>{_words(name.removesuffix('_minor'))}</dt>"
+        f"<dd>{escape(_fact(name, value, event['facts']))}</dd></div>"
         for name, value in event["facts"].items()
         if name != "currency" or not _has_amount(event["facts"])
     )
@@ -118,6 +120,8 @@ def _fact(name: str, value: Any, facts: View) -> str:
         return _money(value, facts["currency"]) if "currency" in facts else f"{value:,} minor units"
     if isinstance(value, dict):
         return ", ".join(f"{count} of {sku}" for sku, count in sorted(value.items())) or "none"
+    if name.endswith(("_at", "_before")):
+        return f"{str(value)[:19].replace('T', ' ')} UTC"
     return "yes" if value is True else "no" if value is False else str(value)
 
 

@@ -1,6 +1,7 @@
 """One worker's process: wait for what it needs, run, stop within ten seconds."""
 
 import asyncio
+import logging
 import os
 import signal
 import tempfile
@@ -20,6 +21,8 @@ from services.shell import logs
 from services.shell.settings import EXIT_CONFIG
 
 _STOP_S: Final = 8.0
+_CHATTY: Final = ("mode.timers", "faust.transport.producer")
+"""They warn of what is no fault: a turn that waits for the broker, a producer that sends in parts."""
 
 log = structlog.get_logger("observer.process")
 
@@ -28,6 +31,8 @@ def run(settings: ObserverSettings) -> NoReturn:
     """Until SIGTERM or SIGINT; ends the process, with 1 when a part broke: whoever started it starts it again."""
     check_map()
     logs.configure(settings.log_level, "observer")
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="observer-") as folder:

@@ -10,11 +10,13 @@ from uuid import UUID
 
 from schemas.choreography import MAP
 from schemas.envelope import Envelope
-from schemas.events import Event
+from schemas.events import EVENTS, Event
 
 MOST_EVENTS: Final = 64
 """Of one checkout; a captured one has ten. What is beyond is not kept, and the timeline says so."""
 _LONGEST: Final = 300
+_MOST_LINES: Final = 200
+"""A checkout that is accepted has fewer; a request may have any number."""
 _RANK: Final = {entry.event: rank for rank, entry in enumerate(MAP)}
 _CHATTY: Final = ("payment.delayed", "checkout.cancel_requested", "checkout.requested")
 _PRIVATE: Final = ("checkout_id", "payment_method_id")
@@ -86,16 +88,18 @@ def said_of(envelope: Envelope, partition: int, offset: int, trace_id: str) -> S
 
 def facts_of(event: Event) -> dict[str, Any]:
     """The fields that matter: amounts, codes, units; long texts are cut off, a payment method is nobody's business."""
-    facts = {name: _plain(value) for name in _names(type(event)) if (value := getattr(event, name)) is not None}
+    facts = {name: _plain(value) for name in _names(event.TYPE) if (value := getattr(event, name)) is not None}
     lines = getattr(event, "lines", None)
-    if lines is not None:
+    if lines is not None and len(lines) <= _MOST_LINES:
         facts["units"] = _units(lines)
+    elif lines is not None:
+        facts["lines"] = len(lines)
     return facts
 
 
 @cache
-def _names(kind: type[Event]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.name not in (*_PRIVATE, "lines"))
+def _names(event_type: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(EVENTS[event_type]) if field.name not in (*_PRIVATE, "lines"))
 
 
 def _plain(value: object) -> object:
@@ -110,7 +114,8 @@ def _plain(value: object) -> object:
 def _units(lines: Any) -> dict[str, int]:
     units: dict[str, int] = {}
     for line in lines:
-        units[line.sku] = units.get(line.sku, 0) + line.quantity
+        sku = line.sku[:_LONGEST]
+        units[sku] = units.get(sku, 0) + line.quantity
     return units
 
 

@@ -16,11 +16,12 @@ class Watermark:
         self._noted_us: int | None = None
         self._ends: dict[Hashable, int] = {}
         self._quiet: dict[Hashable, tuple[int, int]] = {}
+        self._behind: dict[Hashable, int] = {}
 
     def forget(self) -> None:
         """The partitions have changed: nothing is known any more."""
         self.reached_us = self._noted_us = None
-        self._ends, self._quiet = {}, {}
+        self._ends, self._quiet, self._behind = {}, {}, {}
 
     @property
     def wants_ends(self) -> bool:
@@ -33,7 +34,9 @@ class Watermark:
 
     def open(self, folded: Mapping[Hashable, int]) -> list[Hashable]:
         """Partitions with something before the noted end that was not folded. folded: offset behind the last one."""
-        return [place for place, end in self._ends.items() if folded.get(place, 0) < end]
+        return [
+            place for place, end in self._ends.items() if max(folded.get(place, 0), self._behind.get(place, 0)) < end
+        ]
 
     def settle(
         self, folded: Mapping[Hashable, int], fetched: Mapping[Hashable, int], busy: Set[Hashable]
@@ -48,12 +51,11 @@ class Watermark:
         for place in self.open(folded):
             now = (fetched.get(place, -1), folded.get(place, 0))
             at_end = now[0] >= self._ends[place] and place not in busy
-            if not (at_end and self._quiet.get(place) == now):
-                still_open = True
-            if at_end:
-                self._quiet[place] = now
+            if at_end and self._quiet.get(place) == now:
+                self._behind[place] = self._ends[place]
             else:
-                self._quiet.pop(place, None)
+                still_open = True
+            self._quiet[place] = now if at_end else (-1, -1)
         if self._noted_us is None or still_open:
             return None
         self.reached_us, self._noted_us = self._noted_us, None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from aiohttp import ClientError, ClientTimeout, web
@@ -38,6 +39,8 @@ class Pages:
         router.add_get("/readyz", self._readyz)
 
     async def _live(self, request: web.Request) -> web.Response:
+        if request.query.get("id", "").strip():
+            raise web.HTTPFound(f"/checkouts/{quote(request.query['id'].strip(), safe='')}")
         if not _wants_json(request):
             return _html(live_page())
         own = self._observer.view()
@@ -51,10 +54,10 @@ class Pages:
     async def _ask(self, url: str) -> View | None:
         try:
             answer = await self._get(f"{url}/live", {"format": "json", "scope": "worker"}, {})
-        except (ClientError, TimeoutError, OSError) as error:
+            return dict(await answer.json()) if answer.ok else None
+        except (ClientError, TimeoutError, OSError, ValueError) as error:
             log.warning("another worker does not answer", url=url, reason=str(error))
             return None
-        return dict(await answer.json()) if answer.ok else None
 
     async def _get(self, url: str, query: dict[str, str], headers: dict[str, str]) -> Any:
         client, limit = self._observer.app.http_client, ClientTimeout(total=_PEER_S)

@@ -30,9 +30,8 @@ def own_topics(servers: TestServers, partitions: int = 2) -> Iterator[DlqSetting
     prefix = f"d{uuid4().hex[:10]}."
     create_topics(servers.kafka, prefix, partitions=partitions)
     try:
-        yield DlqSettings(
-            kafka_bootstrap_servers=servers.kafka, schema_registry_url=servers.registry, topic_prefix=prefix
-        )
+        where: dict[str, Any] = {"kafka_bootstrap_servers": servers.kafka, "schema_registry_url": servers.registry}
+        yield DlqSettings(**where, topic_prefix=prefix)
     finally:
         admin = AdminClient({"bootstrap.servers": servers.kafka})
         mine = [topic for topic in admin.list_topics(timeout=_TIMEOUT_S).topics if topic.startswith(prefix)]

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from schemas.choreography import SERVICES
 from schemas.events import CheckoutRequested, PaymentCaptured
 from tests.observing import Worker, publish_to, worker
+from tests.servers import TestServers
 from tests.system import System, wait_for
 
 HAPPY: Final = [
@@ -68,11 +69,13 @@ def test_pages_are_for_people_and_for_programs(system: System, observer: Worker)
     status, page = observer.ask(f"/checkouts/{captured.checkout_id}", "text/html,application/xhtml+xml,*/*")
     assert status == 200
     assert "payment.captured" in page
+    page_of_captured = page
     assert observer.ask(f"/checkouts/{captured.checkout_id}?format=json", "text/html")[1].startswith("{")
     status, page = observer.ask("/checkouts/nobody-knows", "text/html")
     assert (status, "have said nothing about a checkout nobody-knows" in page) == (404, True)
     assert observer.ask("/checkouts/%3Cscript%3E", "text/html")[0] == 404
     assert "<html" in observer.ask("/live", "text/html")[1]
+    assert observer.ask(f"/live?id={captured.checkout_id}", "text/html") == (200, page_of_captured)
     assert observer.ask("/healthz")[0] == 200
     assert observer.ask("/router/")[0] == 404
 
@@ -217,3 +220,43 @@ def test_without_the_registry_nothing_is_lost_and_it_can_still_be_stopped(system
     with worker(system, OBSERVER_VERSION="41") as back:
         for request, state in ((captured, "captured"), (declined, "compensated"), (refused, "refused")):
             assert back.await_state(request.checkout_id, state)["breaches"] == []
+
+
+@pytest.mark.slow
+def test_a_step_past_its_deadline_and_a_stuck_checkout_are_seen_until_it_goes_on(system: System) -> None:
+    limits = {"OBSERVER_STUCK_S": "1", "OBSERVER_STEP_DEADLINES": "authorize=0.5", "OBSERVER_GRACE_S": "0.5"}
+    with worker(system, OBSERVER_VERSION="51", **limits) as observer:
+        request = system.request(method="slower")
+        system.publish(request)
+
+        def late() -> Any:
+            live = observer.live()
+            stuck = {row["checkout_id"] for row in live["stuck"]}
+            rules = {row["rule"] for row in live["breaches"] if row["checkout_id"] == request.checkout_id}
+            return rules if request.checkout_id in stuck and rules else None
+
+        assert wait_for(late, "it to be late") == {"steps_in_time"}
+        assert observer.metric("stuck_checkouts", state="accepted") == 1
+        assert observer.await_state(request.checkout_id, "captured")["breaches"] == []
+        assert observer.metric("stuck_checkouts", state="accepted") == 0
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_killed_is_waited_for(system: System, servers: TestServers) -> None:
+    if servers.stack is None:
+        pytest.skip("the servers are not ours to stop: they come from the environment or from containers")
+    with worker(system, OBSERVER_VERSION="61") as observer:
+        ended(system, observer)
+        servers.stack.stop_server("kafka", kill=True)
+        assert observer.ask("/healthz")[0] == 200
+        servers.stack.start_server("kafka")
+        for _ in range(2):
+            ended(system, observer)
+        assert observer.process.poll() is None
+        servers.stack.stop_server("kafka", kill=True)
+        try:
+            observer.stop()
+        finally:
+            servers.stack.start_server("kafka")
+    with worker(system, OBSERVER_VERSION="61") as again:
+        ended(system, again)

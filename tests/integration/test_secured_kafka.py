@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -85,7 +85,8 @@ def broker(scratch: Path) -> Iterator[Broker]:
         pytest.skip("no openssl here")
     folder = scratch / "secured"
     folder.mkdir()
-    server, ports = SecuredKafka(), {}
+    server = SecuredKafka()
+    ports: dict[str, int] = {}
     for name in (*server.ports, SECURED):
         ports[name] = free_port(ports.values())
     site = Site(folder, cache_dir(os.environ), State(ports=ports), os.environ, lambda _: None)
@@ -103,7 +104,7 @@ def broker(scratch: Path) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def secured(broker: Broker, servers: TestServers, scratch: Path) -> Iterator[System]:
     elsewhere = TestServers(broker.address, servers.registry, servers.postgres_admin, None)
-    login = {
+    login: dict[str, Any] = {
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "KAFKA_SASL_MECHANISM": "PLAIN",
         "KAFKA_SASL_USERNAME": USER,
@@ -138,6 +139,7 @@ def test_a_dead_letter_is_found_and_set_aside_over_tls(secured: System) -> None:
     assert group["states"] == {"discarded": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [{"KAFKA_SASL_PASSWORD": "guessed"}, {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}], ids=str
 )

@@ -6,6 +6,7 @@ The connector is played by hand: what it confirms, `pg_replication_slot_advance`
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -153,7 +154,7 @@ def test_of_two_processes_one_sweeps_until_it_is_gone(engine: Engine, slot: Slot
     try:
         for name, sweeper in sweepers.items():
             threads[name].start()
-            wait_for(lambda sweeper=sweeper: sweeper.connected, "it to find the slot")
+            wait_for(partial(getattr, sweeper, "connected"), "it to find the slot")
         assert _swept(engine, slot) == 1
         assert (len(told["first"]), len(told["second"])) == (1, 0)
         sweepers["first"].stop()

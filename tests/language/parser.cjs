@@ -1,14 +1,15 @@
-// Prints what AsyncAPI's own parser has to say of a document, as JSON. Usage: node parser.cjs FILE
+// Prints what AsyncAPI's own parser has to say of documents, as a JSON list. Usage: node parser.cjs FILE...
 const { readFileSync } = require("node:fs");
 const { Parser } = require("@asyncapi/parser");
 const { AvroSchemaParser } = require("@asyncapi/avro-schema-parser");
 
-async function main(file) {
-  const parser = new Parser();
-  parser.registerSchemaParser(AvroSchemaParser());
+const parser = new Parser();
+parser.registerSchemaParser(AvroSchemaParser());
+
+async function look(file) {
   const { document, diagnostics } = await parser.parse(readFileSync(file, "utf-8"), { source: file });
   const found = diagnostics.map(({ code, severity, message, path }) => ({ code, severity, message, path }));
-  process.stdout.write(JSON.stringify({ diagnostics: found, channels: channels(document) }));
+  return { diagnostics: found, channels: channels(document) };
 }
 
 // topic -> message -> its fields, as the Avro parser understood them
@@ -22,4 +23,10 @@ function channels(document) {
   return said;
 }
 
-main(process.argv[2]);
+async function main(files) {
+  const said = [];
+  for (const file of files) said.push(await look(file));
+  process.stdout.write(JSON.stringify(said));
+}
+
+main(process.argv.slice(2));

@@ -25,7 +25,7 @@ from dlq.letter import headers_of
 from dlq.retry import retry_record
 from schemas.choreography import MAP, SERVICES, SHOP, TIMERS, may_publish, subscriptions, topics
 from schemas.codec import avsc
-from schemas.envelope import TRACE_HEADERS, event_headers
+from schemas.envelope import TRACE_HEADERS, Envelope, event_headers
 from schemas.registry import topic_configs
 from tests.dlq.making import NOW, letter
 from tests.dlq.test_plan import dead
@@ -115,7 +115,7 @@ def test_a_reference_leads_somewhere(reference: str) -> None:
 
 
 @pytest.mark.parametrize("envelope", samples.ENVELOPES, ids=lambda envelope: envelope.event.TYPE)
-def test_an_example_is_what_the_schema_allows(envelope: samples.Envelope) -> None:
+def test_an_example_is_what_the_schema_allows(envelope: Envelope) -> None:
     schema = fastavro.parse_schema(json.loads(avsc(envelope.event.TYPE)))
     said, out = samples.payload(envelope), BytesIO()
     assert list(said) == [field["name"] for field in json.loads(avsc(envelope.event.TYPE))["fields"]]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from schemas.events import CheckoutCompleted, Event, ReleasedLine
+from schemas.events import CheckoutCompleted, Event, ReleasedLine, WarehouseReleased
 from services.observer.rules import Limits
 from services.observer.steps import deadlines
 from services.observer.timeline import Said, Timeline, add, facts_of
@@ -28,7 +28,7 @@ REFUSED: Final = (m.REQUESTED, m.NEVER_ACCEPTED)
 LIMITS: Final = Limits(grace_us=10 * SECOND, deadlines_us=deadlines(60, {"capture": 600}), stuck_us=900 * SECOND)
 
 
-def back(**units: int) -> Event:
+def back(**units: int) -> WarehouseReleased:
     """The warehouse's answer with these units."""
     return replace(m.RELEASED, lines=tuple(ReleasedLine(sku=sku, quantity=count) for sku, count in units.items()))
 

@@ -119,6 +119,8 @@ def test_a_position_counts_when_it_is_found_unchanged_with_nothing_waiting() -> 
     assert mark.settle({"p0": 5}, {"p0": 6}, {"p0"}) is None
     assert mark.settle({"p0": 5}, {"p0": 6}, set()) is None
     assert mark.settle({"p0": 5}, {"p0": 6}, set()) == 100
+    mark.note(200, {"p0": 6})
+    assert mark.open({"p0": 5}) == [], "what was behind the end then is so for ever"
 
 
 def test_after_a_rebalance_nothing_is_known() -> None:

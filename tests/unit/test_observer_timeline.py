@@ -76,6 +76,14 @@ def test_a_long_text_is_cut_off_and_a_payment_method_is_not_kept() -> None:
     assert said(m.ACCEPTED).facts["units"] == {"cup": 2, "pot": 1}
 
 
+def test_a_request_of_any_size_stays_small() -> None:
+    line = m.LINES[0]
+    huge = replace(m.REQUESTED, lines=tuple(replace(line, sku=f"{n}" * 1000) for n in range(1000)))
+    assert said(huge).facts["lines"] == 1000
+    long = replace(m.REQUESTED, lines=(replace(line, sku="x" * 100_000),))
+    assert len(encoded(told(huge, long))) < 2000
+
+
 def test_an_instant_is_kept_to_the_microsecond() -> None:
     at = datetime(2026, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
     envelope = Envelope(m.RESERVED, UUID(int=7), at)
