@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.alerts.files import PANELS, RANGE
 from tests.alerts.watching import Watch, service_ports
 from tests.jam import jammed
+from tests.otlp import receiving
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
@@ -39,15 +40,17 @@ WITHOUT_FAULTS_EMPTY: Final = {
 
 @pytest.fixture(scope="module")
 def system(servers: TestServers, scratch: Path) -> Iterator[System]:
-    """A breaker that opens soon, floods that are found soon."""
+    """A breaker that opens soon, floods that are found soon; somebody hears the traces, so that there are exemplars."""
     settings: dict[str, Any] = {
         "FLOOD_AT_LEAST": "20",
         "FLOOD_WINDOW": "40",
         "FLOOD_PROBE_S": "1",
         "RETRY_BUG_ATTEMPTS": "1000",
     }
-    with System(servers, scratch, **settings) as running:
-        yield running
+    with receiving() as receiver:
+        settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.url
+        with System(servers, scratch, **settings) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +74,15 @@ def test_a_system_that_works_fires_nothing_and_fills_every_panel(system: System,
         if name not in WITHOUT_FAULTS_EMPTY and not name.startswith("dead-letters")
     }
 
-    def empty() -> set[str]:
+    def filled() -> bool:
         many(system, 18)()
         many(system, 1, method="declines-insufficient_funds")()
         many(system, 1, method="refuses-capture")()
-        return {name for name, expressions in queries.items() if not any(map(watch.ask, expressions))}
+        return all(any(map(watch.ask, expressions)) for expressions in queries.values())
 
-    wait_for(lambda: not empty() and watch.exemplars("checkout_saga_duration_seconds_bucket"), "panels to be filled")
-    assert watch.exemplars("checkout_saga_duration_seconds_bucket")[0]["labels"]["trace_id"]
+    wait_for(filled, "panels to be filled", pause_s=0.5)
+    (exemplar, *_) = wait_for(lambda: watch.exemplars("checkout_saga_duration_seconds_bucket"), "an exemplar")
+    assert len(exemplar["labels"]["trace_id"]) == 32
     system.await_rest()
     # nobody reads dead letters here
     assert all_firing(watch) <= {"DlqExporterStale"}
