@@ -80,4 +80,5 @@ def labels_of(metric: str, exported: Exported) -> frozenset[str]:
 )
 def test_expressions_are_read(expr: str, metrics: set[str], grouped: set[str]) -> None:
     found = named(expr)
-    assert (found.metrics, found.grouped) == (metrics, grouped)
+    assert found.metrics == metrics
+    assert found.grouped == grouped
