@@ -54,7 +54,8 @@ def ends(admin: AdminClient, places: list[TopicPartition], timeout_s: float) -> 
 def committed(admin: AdminClient, group: str, timeout_s: float) -> dict[Place, int]:
     """What a consumer group has committed, where it has. Raises KafkaException."""
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
-    found: list[TopicPartition] = asked[group].result(timeout=timeout_s).topic_partitions or []
+    # the request's own time-out is a KafkaException; a future's would be another error at the same time
+    found: list[TopicPartition] = asked[group].result().topic_partitions or []
     return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
 

@@ -1,6 +1,7 @@
 """What the processes export: metric name -> label names, read from their registries and from their pages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
@@ -9,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 Exported = dict[str, frozenset[str]]
 
-_BY_TYPE = {
+_BY_TYPE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "counter": {"_total": ()},
     "gauge": {"": ()},
     "histogram": {"_bucket": ("le",), "_sum": (), "_count": ()},
@@ -22,7 +23,7 @@ def by_registry(registry: CollectorRegistry) -> Exported:
     for collector in set(registry._names_to_collectors.values()):
         if isinstance(collector, MetricWrapperBase):
             labels = frozenset(collector._labelnames)
-            for suffix, more in _BY_TYPE[collector._type].items():
+            for suffix, more in _BY_TYPE[str(collector._type)].items():
                 found[collector._name + suffix] = labels | set(more)
     return found
 

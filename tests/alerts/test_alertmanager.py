@@ -95,7 +95,7 @@ def groups(heard: Heard) -> list[Any]:
         (
             ("PartitionStopped", {"service": "checkout"}),
             ("ConsumerLagGrowing", {"service": "checkout"}),
-            ("ConsumerLagGrowing", {"service": "warehouse"}),
+            ("OutboxNotMoving", {"service": "checkout"}),
         ),
         (
             ("CircuitBreakerOpen", {"service": "payment", "operation": "void"}),

@@ -1,12 +1,16 @@
 """Rules and dashboards use only names and labels that the processes export, by their registries and their pages."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
 from dlq.metrics import Letters, Look
 from schemas.choreography import SERVICES
+from services.observer.index import Index
+from services.observer.metrics import Metrics as ObserverMetrics
 from services.shell.metrics import Metrics
 from tests.alerts.exported import Exported, by_families, by_page, by_registry
 from tests.alerts.files import RECORDS, expressions
@@ -21,7 +25,10 @@ EXPRESSIONS = expressions()
 @pytest.fixture(scope="module")
 def exported(system: System) -> Exported:
     """Everything that the processes of a running system can export."""
+    sources: Any = SimpleNamespace(index=Index(), heard_us=None, breaches=list)
+    observer = ObserverMetrics(sources)
     found = OF_PROMETHEUS | by_registry(Metrics("payment").registry) | by_families(exporter().collect())
+    found |= by_registry(observer.registry) | by_families(observer.collect())
     wait_for(lambda: "checkout_consumer_lag{" in page(system, "payment"), "payment to have partitions")
     for service in SERVICES:
         found |= by_page(page(system, service))
@@ -73,4 +80,5 @@ def labels_of(metric: str, exported: Exported) -> frozenset[str]:
 )
 def test_expressions_are_read(expr: str, metrics: set[str], grouped: set[str]) -> None:
     found = named(expr)
-    assert (found.metrics, found.grouped) == (metrics, grouped)
+    assert found.metrics == metrics
+    assert found.grouped == grouped

@@ -22,8 +22,8 @@ def parse(line: str) -> None:
     name, *arguments = shlex.split(line)
     command = COMMANDS[name]
     context = command.make_context(name, arguments)
-    while hasattr(command, "resolve_command") and context.protected_args + context.args:
-        word, command, rest = command.resolve_command(context, context.protected_args + context.args)
+    while hasattr(command, "resolve_command") and context._protected_args + context.args:
+        word, command, rest = command.resolve_command(context, context._protected_args + context.args)
         context = command.make_context(word, rest, parent=context)
 
 
