@@ -9,7 +9,7 @@ COMPOSE = COMPOSE_PROFILES=$(PROFILES) $(if $(findstring traces,$(PROFILES)),TRA
 	docker compose -f compose/compose.yaml
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: help setup run test proof bench bench-long lint up down clean
+.PHONY: help setup run observer test proof bench bench-long lint up down clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -34,6 +34,9 @@ $(BENCH_STAMP): $(STAMP) $(wildcard compose/bench/peers/requirements*.txt)
 
 run: setup  ## servers, services and a sample that shows every ending; Ctrl-C stops it all
 	$(BIN)/checkout run
+
+observer: setup  ## the observer's pages beside what runs: http://127.0.0.1:6066/live
+	eval "$$($(BIN)/checkout stack env)" && exec $(BIN)/python -m services.observer
 
 test: setup  ## all tests, on real servers
 	$(BIN)/pytest
