@@ -70,14 +70,6 @@ def test_checkout_stuck(system: System, watch: Watch) -> None:
     watch.await_clear("CheckoutStuck")
 
 
-def test_observer_blind(system: System, watch: Watch, observing: ExitStack) -> None:
-    assert not watch.firing("ObserverBlind")
-    observing.close()
-    watch.await_firing("ObserverBlind", severity="ticket")
-    observing.enter_context(observer(system))
-    watch.await_clear("ObserverBlind")
-
-
 def test_books_dirty(system: System, watch: Watch) -> None:
     """Somebody forges a second end of a checkout."""
     request = system.request(method="declines-insufficient_funds")
@@ -94,3 +86,11 @@ def test_books_dirty(system: System, watch: Watch) -> None:
         )
     )
     watch.await_firing("BooksDirty", rule="one_end", severity="page")
+
+
+def test_observer_blind(system: System, watch: Watch, observing: ExitStack) -> None:
+    assert not watch.firing("ObserverBlind")
+    observing.close()
+    watch.await_firing("ObserverBlind", severity="ticket")
+    observing.enter_context(observer(system))
+    watch.await_clear("ObserverBlind")
