@@ -123,7 +123,9 @@ def test_show_tells_everything_of_a_letter(settings: DlqSettings) -> None:
     put(settings, written)
     enter(settings, written, State.REPLAYING, replay_id="job-1", replay_count=1, why="provider is back")
     write_audit(settings, "payment/l-1", action="note", why="mine")
-    write_audit(settings, "job-1", action="replay", replay_id="job-1", letters=3)
+    # later: lines of one moment lie in whatever order their partitions are read
+    later = rfc3339(NOW + timedelta(seconds=1))
+    write_audit(settings, "job-1", action="replay", replay_id="job-1", letters=3, at=later)
     write_audit(settings, "payment/l-2", action="note", why="not mine")
     found = answer(settings, "show", "l-1")
     assert found["value"]["schema"] == "warehouse.reserved"
