@@ -101,6 +101,7 @@ def test_a_void_whose_answer_is_lost_is_done_once(own: System, fault: str) -> No
     assert own.ledger(request.checkout_id) == ["authorized", "capture_refused", "voided"]
 
 
+@pytest.mark.slow
 def test_a_stop_while_the_broker_is_away_ends_in_time_and_loses_nothing(own: System, servers: TestServers) -> None:
     assert servers.stack is not None
     requests = [own.request(sku=f"sku-{n % 9 + 1}") for n in range(200)]

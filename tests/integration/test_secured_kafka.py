@@ -21,6 +21,8 @@ from schemas.choreography import SERVICES
 from tests.servers import TestServers
 from tests.system import System
 
+pytestmark = pytest.mark.slow
+
 USER: Final = "checkout"
 PASSWORD: Final = "correct-horse"
 SECURED: Final = "kafka-secured"
@@ -139,7 +141,6 @@ def test_a_dead_letter_is_found_and_set_aside_over_tls(secured: System) -> None:
     assert group["states"] == {"discarded": 1}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [{"KAFKA_SASL_PASSWORD": "guessed"}, {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}], ids=str
 )

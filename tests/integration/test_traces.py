@@ -247,7 +247,13 @@ def test_what_the_shop_does_not_sample_nobody_keeps(traced: System, receiver: Re
     assert receiver.of(request.checkout_id) == []
 
 
-@pytest.mark.parametrize("answers", [False, True], ids=["nobody listens", "somebody listens and never answers"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(False, id="nobody listens", marks=pytest.mark.slow),
+        pytest.param(True, id="somebody listens and never answers"),
+    ],
+)
 def test_a_receiver_that_is_away_holds_up_neither_checkouts_nor_a_stop(
     servers: TestServers, scratch: Path, *, answers: bool
 ) -> None:

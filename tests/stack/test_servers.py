@@ -197,7 +197,7 @@ with running_stack(Path(sys.argv[1]), environ=os.environ) as stack:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_servers_end_with_the_process_that_owns_them(
     tmp_path: Path, environ: Mapping[str, str], number: signal.Signals
 ) -> None:
