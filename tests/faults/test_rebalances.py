@@ -10,8 +10,6 @@ import pytest
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
-SERVICES = ("checkout", "payment", "warehouse")
-
 
 @pytest.fixture(scope="module")
 def crowd(servers: TestServers, scratch: Path) -> Iterator[System]:
