@@ -35,6 +35,17 @@ from services.shell.delivery import read
 from tests.servers import TestServers
 
 LIMIT_S = 60.0
+CAPTURED = (
+    "checkout.requested",
+    "checkout.accepted",
+    "warehouse.reserved",
+    "payment.authorized",
+    "checkout.confirmed",
+    "warehouse.confirmed",
+    "payment.captured",
+    "checkout.completed",
+)
+"""What is said of a checkout that is captured, in this order."""
 _ADMIN_S = 30.0
 
 

@@ -12,18 +12,9 @@ from schemas.choreography import SERVICES
 from schemas.events import CheckoutRequested, PaymentCaptured
 from tests.observing import Worker, publish_to, worker
 from tests.servers import TestServers
-from tests.system import System, wait_for
+from tests.system import CAPTURED, System, wait_for
 
-HAPPY: Final = [
-    "checkout.requested",
-    "checkout.accepted",
-    "warehouse.reserved",
-    "payment.authorized",
-    "checkout.confirmed",
-    "warehouse.confirmed",
-    "payment.captured",
-    "checkout.completed",
-]
+HAPPY: Final = list(CAPTURED)
 
 
 @pytest.fixture(scope="module")

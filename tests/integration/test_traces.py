@@ -16,20 +16,10 @@ from schemas.choreography import MAP, SERVICES
 from schemas.envelope import Envelope
 from tests.otlp import Receiver, Seen, receiving
 from tests.servers import TestServers
-from tests.system import System, wait_for
+from tests.system import CAPTURED, System, wait_for
 
 LEAVES_S: Final = 12.0
 SAID_BY: Final = {entry.event: entry.said_by for entry in MAP}
-CAPTURED: Final = (
-    "checkout.requested",
-    "checkout.accepted",
-    "warehouse.reserved",
-    "payment.authorized",
-    "checkout.confirmed",
-    "warehouse.confirmed",
-    "payment.captured",
-    "checkout.completed",
-)
 COMPENSATED: Final = (
     *CAPTURED[:6],
     "payment.capture_failed",
