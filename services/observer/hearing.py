@@ -8,6 +8,7 @@ import structlog
 
 from schemas.choreography import topics
 from schemas.codec import Codec, UndecodableError
+from services.observer.beginnings import Beginnings
 from services.observer.engine import elsewhere_topic, event_topics, listen
 from services.observer.metrics import Metrics
 from services.observer.placing import home_of
@@ -32,6 +33,7 @@ class Hearing:
         self._elsewhere = elsewhere_topic(app, self._partitions, settings.observer_replication)
         self.changed: set[bytes] = set()
         self.folded: dict[Any, int] = {}
+        self.beginnings = Beginnings()
         self.topics = {self._prefix + topic for topic in topics()} | {self._elsewhere.get_topic_name()}
         listen(app, event_topics(app, self._prefix), "events", self._listener(self._place_here))
         listen(app, self._elsewhere, "elsewhere", self._listener(origin_of))
@@ -63,8 +65,9 @@ class Hearing:
                 event.ack()
 
         sent = await self._settle(message, place_of, generation)
-        if generation == self._app.consumer_generation_id:
-            self.folded[message.tp] = message.offset + 1
+        if not self.beginnings.counts(self._app.consumer_generation_id, message.tp, message.offset):
+            return
+        self.folded[message.tp] = max(self.folded.get(message.tp, 0), message.offset + 1)
         if sent is None:
             settled()
         else:

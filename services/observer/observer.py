@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,8 +128,24 @@ class Observer:
             if number % _PART == 0:
                 self._catch_up()
                 await asyncio.sleep(0)
+        await self._begin()
         self._indexed = now
         log.info("partitions", held=sorted(now[1]), of=self.partitions, checkouts=len(self.table.data))
+
+    async def _begin(self) -> None:
+        """Every partition is read from where its group stands, or from its first record."""
+        consumer, places, generation = self.app.consumer, self._places(), self.app.consumer_generation_id
+        committed = await asyncio.wait_for(consumer.seek_to_committed(), _ASK_S)
+        first = await asyncio.wait_for(consumer.earliest_offsets(*places), _ASK_S)
+        starts = {place: max(committed.get(place) or 0, first[place]) for place in places}
+        # what lies before was folded by whoever acknowledged it
+        self._hearing.folded.update(starts)
+        self._hearing.beginnings.at(generation, starts)
+        await self._read_from(starts)
+
+    async def _read_from(self, starts: Mapping[Any, int]) -> None:
+        seeks = (self.app.consumer.seek(place, offset) for place, offset in starts.items())
+        await asyncio.wait_for(asyncio.gather(*seeks), _ASK_S)
 
     def _catch_up(self) -> None:
         """The overview follows the table."""
@@ -151,7 +168,9 @@ class Observer:
         still_open = self._watermark.open(self._hearing.folded)
         positions = await asyncio.wait_for(asyncio.gather(*map(consumer.position, still_open)), _ASK_S)
         fetched = dict(zip(still_open, positions, strict=True))
-        self._watermark.settle(self._hearing.folded, fetched, {message.tp for message in consumer.unacked})
+        busy, beginnings = {message.tp for message in consumer.unacked}, self._hearing.beginnings
+        await self._read_from(beginnings.again(self._watermark.passed(fetched) - busy))
+        self._watermark.settle(self._hearing.folded, fetched, busy | beginnings.awaited)
 
     def _tell(self) -> None:
         """A breach is told once, as loudly as a log can."""

@@ -38,6 +38,10 @@ class Watermark:
             place for place, end in self._ends.items() if max(folded.get(place, 0), self._behind.get(place, 0)) < end
         ]
 
+    def passed(self, fetched: Mapping[Hashable, int]) -> set[Hashable]:
+        """Of these positions those that stand behind all that was noted."""
+        return {place for place, position in fetched.items() if position >= self._ends.get(place, 0)}
+
     def settle(
         self, folded: Mapping[Hashable, int], fetched: Mapping[Hashable, int], busy: Set[Hashable]
     ) -> int | None:

@@ -259,3 +259,23 @@ def test_a_broker_that_is_killed_is_waited_for(system: System, servers: TestServ
             servers.stack.start_server("kafka")
     with worker(system, OBSERVER_VERSION="61") as again:
         ended(system, again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_what_is_said_while_a_worker_starts_again_is_heard(
+    servers: TestServers, scratch: Path, *, killed: bool
+) -> None:
+    """Partitions move while events come: twice, where a killed worker is still in the group."""
+    with System(servers, scratch) as own:
+        for _ in range(6):
+            again, said = Worker(own), []
+            for _ in range(6):
+                request = own.request(method="declines-lost_card")
+                own.publish(request)
+                own.await_status("checkout", request.checkout_id, "compensated")
+                said.append(request.checkout_id)
+            again.await_ready()
+            for checkout_id in said:
+                again.await_state(checkout_id, "compensated")
+            (again.end if killed else again.stop)()
