@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
