@@ -37,18 +37,9 @@ def bounds(kafka: Kafka, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
     admin = AdminClient({**reaching(kafka), **QUIET})
     known = admin.list_topics(timeout=_TIMEOUT_S).topics
     places = [TopicPartition(t, p) for t in topics if t in known for p in known[t].partitions]
-    first, last = begins(admin, places, _TIMEOUT_S), ends(admin, places, _TIMEOUT_S)
+    first = _offsets(admin, places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    last = _offsets(admin, places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
     return {place: (first[place], last[place]) for place in first}
-
-
-def begins(admin: AdminClient, places: list[TopicPartition], timeout_s: float) -> dict[Place, int]:
-    """The first offset of each partition. Raises KafkaException."""
-    return _offsets(admin, places, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
-
-
-def ends(admin: AdminClient, places: list[TopicPartition], timeout_s: float) -> dict[Place, int]:
-    """The next offset of each partition. Raises KafkaException."""
-    return _offsets(admin, places, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
 
 
 def committed(admin: AdminClient, group: str, timeout_s: float) -> dict[Place, int]:
@@ -59,8 +50,8 @@ def committed(admin: AdminClient, group: str, timeout_s: float) -> dict[Place, i
     return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
 
-def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
+def _offsets(admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec) -> dict[Place, int]:
     if not places:
         return {}
-    asked = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout_s)
+    asked = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=_TIMEOUT_S)
     return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
