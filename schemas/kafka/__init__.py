@@ -1,0 +1,1 @@
+"""What every reader and writer of a topic shares."""
