@@ -7,11 +7,12 @@ from uuid import UUID
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from compose.settings import Servers
-from dlq.letter import letter_event_id
 from dlq.offsets import QUIET, bounds
 from schemas.choreography import SERVICES, dead_letter_topic
-from schemas.codec import Codec
+from schemas.codec import Codec, SchemaPendingError, UndecodableError
 from schemas.events import CheckoutCompleted, CheckoutFailed
+from schemas.kafka.record import record_of
+from services.shell.delivery import place_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,24 @@ class Ends:
         """The ends that have come since, waiting at most `timeout_s` for the first."""
         first = self._consumer.consume(1, timeout_s)
         for message in [*first, *(self._consumer.consume(1000, 0) if first else [])]:
-            if message.error() is None:
-                yield self._end(message)
+            if message.error() is None and (end := self._end(message)) is not None:
+                yield end
 
     def close(self) -> None:
         """Leave."""
         self._consumer.close()
         self._codec.close()
 
-    def _end(self, message: Message) -> End:
-        topic, key = str(message.topic()), message.key()
-        checkout_id = key.decode("utf-8", "replace") if isinstance(key, bytes) else ""
-        if topic in self._letters:
-            return End(letter_event_id(message), checkout_id, "dead letter")
-        value = message.value()
-        heard = self._codec.decode(topic.removeprefix(self._prefix), value if isinstance(value, bytes) else None)
+    def _end(self, message: Message) -> End | None:
+        """None for what is no end, whoever put it there."""
+        record = record_of(message)
+        checkout_id = (record.key or b"").decode("utf-8", "replace")
+        if record.topic in self._letters:
+            return End(place_identity(record), checkout_id, "dead letter")
+        try:
+            heard = self._codec.decode(record.topic.removeprefix(self._prefix), record.value)
+        except (UndecodableError, SchemaPendingError):
+            return None
         if isinstance(heard.event, CheckoutFailed):
             return End(heard.event_id, checkout_id, heard.event.code, heard.event.message)
         return End(heard.event_id, checkout_id, "completed")

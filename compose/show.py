@@ -16,6 +16,7 @@ from schemas.choreography import SERVICES, topics
 from schemas.codec import Codec
 from schemas.events import to_record
 from schemas.failures import MEANWHILE, entry_of
+from schemas.kafka.record import record_of
 from services.shell.delivery import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
@@ -100,7 +101,7 @@ def _decoded(servers: Servers, codec: Codec, checkout_id: str) -> Iterator[dict[
     for message in dump(servers, topics()):
         if message.key() != checkout_id.encode():
             continue
-        delivery = read(message, codec, servers.topic_prefix)
+        delivery = read(record_of(message, unpack=servers.unpack_outbox_headers), codec, servers.topic_prefix)
         place = f"{message.topic()}/{message.partition()}/{message.offset()}"
         content = {"defect": delivery.defect} if delivery.event is None else to_record(delivery.event)
         yield {"at": delivery.occurred_at, "id": delivery.event_id, "place": place, "content": content}

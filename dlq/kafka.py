@@ -34,6 +34,9 @@ class KafkaSettings(BaseSettings):
     )
     kafka_ssl_certificate_location: str = Field("", description="File of this client's certificate, for mutual TLS")
     kafka_ssl_key_location: str = Field("", description="File of its key")
+    unpack_outbox_headers: bool = Field(
+        False, description="Whether a connector publishes an outbox: header outbox-headers stands for a row's headers"
+    )
 
     @field_validator("kafka_sasl_username", "kafka_sasl_password")
     @classmethod

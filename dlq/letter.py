@@ -4,7 +4,9 @@ Every header is UTF-8 text, stands once and is on every letter, so that a filter
 `x-original-topic` and `kafka_dlt-original-topic` are for other tools. Nothing of the message is decoded here.
 """
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -16,10 +18,21 @@ from dlq.messages import headers_of as message_headers
 from outbox.add import Record
 from schemas.choreography import dead_letter_topic
 from schemas.envelope import Header, rfc3339
+from schemas.kafka.record import PACKED, KafkaRecord
 
 MESSAGE_CHARS: Final = 2000
 STACK_BYTES: Final = 8 * 1024
+LONGEST_VALUE: Final = 1024 * 1024
+HEAD_BYTES: Final = 64 * 1024
+"""What a letter keeps of a value that is longer than any that is read: its place and digest find the rest again."""
+LONGEST_KEY: Final = 64 * 1024
+LONGEST_HEADERS: Final = 512 * 1024
+_LABEL: Final = 200
+"""Characters of the short headers: class, handler, ids."""
 _FOR_OTHERS: Final = ("x-original-topic", "kafka_dlt-original-topic")
+FOREIGN_PACKED: Final = "foreign-outbox-headers"
+"""A message's own header `outbox-headers`, which means something to our readers, under a name that means nothing."""
+MASKED: Final = "dlq-masked"
 COMPENSATED: Final = "compensated"
 NOT_COMPENSATED: Final = "none"
 
@@ -34,19 +47,6 @@ class Disposition(StrEnum):
     UNSAFE = "unsafe"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where the message lay first, and its bytes as they lay there."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: datetime
-    key: bytes | None
-    value: bytes | None
-    headers: list[Header]
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What went wrong. stack: frames without locals. fingerprint: equal for faults of the same cause."""
@@ -59,11 +59,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Which replay a message came back by. id: "" for a message that was never replayed."""
+    """Which replay a message came back by. id: "" for a message that was never replayed.
+
+    edit_of: the letter that was edited; edit_root: the one at the beginning of a chain of edits.
+    """
 
     id: str = ""
     count: int = 0
     edit_of: str = ""
+    edit_root: str = ""
 
 
 NO_FAULT: Final = Fault("", "")
@@ -93,15 +97,26 @@ class Letter:
     timeouts: int
     first_failed_at: datetime
     failed_at: datetime
-    origin: Origin
+    origin: KafkaRecord
     operation: str = ""
     compensation: str = NOT_COMPENSATED
     replay: Replay = NO_REPLAY
+    cut: "Cut | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is not in a letter of a message that is too large. length: bytes of its value; digest: its SHA-256."""
+
+    length: int
+    digest: str
+    what: str
 
 
 def record(letter: Letter, topic_prefix: str = "") -> Record:
     """The record to add to the outbox, in the transaction that gives the message up."""
     ours: list[Header] = [(name, value.encode("utf-8", "replace")) for name, value in headers_of(letter).items()]
+    ours += [pair for pair in letter.origin.headers if pair[0] == MASKED]
     return Record(
         topic=topic_prefix + dead_letter_topic(letter.service),
         key=letter.lane,
@@ -114,13 +129,51 @@ def record(letter: Letter, topic_prefix: str = "") -> Record:
 
 
 def originals(headers: list[Header]) -> list[Header]:
-    """The headers that the message had before it was a dead letter."""
-    return [(name, value) for name, value in headers if not is_ours(name)]
+    """The headers that the message had before it was a dead letter, under names that are not ours."""
+    return [(FOREIGN_PACKED if name == PACKED else name, value) for name, value in headers if not is_ours(name)]
+
+
+def writable(origin: KafkaRecord) -> tuple[KafkaRecord, Cut | None]:
+    """The message as a letter can hold it: of one that is too large the head. Source: the topic's max.message.bytes."""
+    value, key, headers = origin.value, origin.key, origin.headers
+    size, key_size = len(value or b""), len(key or b"")
+    headers_size = sum(len(name) + len(each or b"") for name, each in headers)
+    cuts = []
+    if size > LONGEST_VALUE and value is not None:
+        value = value[:HEAD_BYTES]
+        cuts.append(f"the first {HEAD_BYTES:,} of {size:,} bytes of the value")
+    if key_size > LONGEST_KEY and key is not None:
+        key = key[:LONGEST_KEY]
+        cuts.append(f"the first {LONGEST_KEY:,} of {key_size:,} bytes of the key")
+    if headers_size > LONGEST_HEADERS:
+        headers = []
+        cuts.append(f"none of {len(origin.headers):,} headers, {headers_size:,} bytes")
+    if not cuts:
+        return origin, None
+    cut = Cut(size, hashlib.sha256(origin.value or b"").hexdigest(), f"this letter has {' and '.join(cuts)}")
+    return replace(origin, value=value, key=key, headers=headers), cut
+
+
+def masked(origin: KafkaRecord, mask: Callable[[bytes], bytes]) -> KafkaRecord:
+    """The message without what `mask` takes out of bytes; the very same one where that is nothing."""
+    value, key = origin.value and mask(origin.value), origin.key and mask(origin.key)
+    headers = [(mask(name.encode()).decode(), content and mask(content)) for name, content in origin.headers]
+    if (value, key, headers) == (origin.value, origin.key, origin.headers):
+        return origin
+    return replace(origin, value=value, key=key, headers=[*headers, (MASKED, b"card numbers")])
+
+
+def digest_of(origin: KafkaRecord) -> str:
+    """What tells a letter's key and value from every other's: SHA-256, hex."""
+    found = hashlib.sha256()
+    for part in (origin.key, origin.value):
+        found.update(b"-" if part is None else b"%d:%b" % (len(part), part))
+    return found.hexdigest()
 
 
 def is_ours(name: str) -> bool:
     """Whether a header belongs to the dead letter and not to the message."""
-    return name.startswith("dlq-") or name in _FOR_OTHERS
+    return name.startswith("dlq-") or name in _FOR_OTHERS or name == MASKED
 
 
 def text_headers(message: Message) -> dict[str, str]:
@@ -156,7 +209,7 @@ def _cut(stack: str) -> str:
 
 def headers_of(letter: Letter) -> dict[str, str]:
     """Every header of a dead letter that is not the message's own."""
-    origin, fault, replay = letter.origin, letter.fault, letter.replay
+    origin, fault, replay, cut = letter.origin, letter.fault, letter.replay, letter.cut
     return {
         "dlq-id": letter.id,
         "dlq-event-id": str(letter.event_id),
@@ -165,7 +218,7 @@ def headers_of(letter: Letter) -> dict[str, str]:
         "dlq-handler": letter.handler,
         "dlq-handler-version": letter.handler_version,
         "dlq-disposition": letter.disposition.value,
-        "dlq-error-class": fault.error_class,
+        "dlq-error-class": fault.error_class[:_LABEL],
         "dlq-error-message": fault.message[:MESSAGE_CHARS],
         "dlq-error-stack": _cut(fault.stack),
         "dlq-fingerprint": fault.fingerprint,
@@ -183,6 +236,10 @@ def headers_of(letter: Letter) -> dict[str, str]:
         "dlq-replay-count": str(replay.count),
         "dlq-replay-id": replay.id,
         "dlq-edit-of": replay.edit_of,
+        "dlq-edit-root": replay.edit_root,
+        "dlq-value-bytes": str(cut.length if cut else len(origin.value or b"")),
+        "dlq-value-sha256": cut.digest if cut else hashlib.sha256(origin.value or b"").hexdigest(),
+        "dlq-value-cut": cut.what if cut else "",
         "x-original-topic": origin.topic,
         "kafka_dlt-original-topic": origin.topic,
     }

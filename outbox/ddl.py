@@ -52,8 +52,13 @@ INBOX_V1: Final = (
     "CREATE TABLE IF NOT EXISTS inbox_other_days PARTITION OF inbox DEFAULT",
 )
 
+INBOX_V2: Final = (
+    # another message under the same identity must not pass for a copy
+    "ALTER TABLE inbox ADD COLUMN IF NOT EXISTS content bigint",
+)
+
 
 def create_tables(db: Database) -> None:
     """Create the outbox and inbox tables where they are missing, in the caller's transaction."""
-    for statement in (*OUTBOX_V1, *OUTBOX_V2, *INBOX_V1):
+    for statement in (*OUTBOX_V1, *OUTBOX_V2, *INBOX_V1, *INBOX_V2):
         db.execute(text(statement))

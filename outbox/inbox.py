@@ -2,6 +2,9 @@
 
 Old days leave by dropping their partition. An event that comes again after that is refused by the state it
 finds, which is why every decision must also hold without the inbox.
+
+An entry keeps a digest of its message's content beside the identity: a copy is dropped, another message under the same
+identity is not a copy.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,10 +24,10 @@ AHEAD_DAYS: Final = 7
 _MAINTENANCE_LOCK: Final = 0x6F7576
 
 _SEEN = text(
-    "SELECT event_id FROM inbox WHERE consumer = :consumer AND (event_id, occurred_on) IN"
+    "SELECT event_id, content FROM inbox WHERE consumer = :consumer AND (event_id, occurred_on) IN"
     " (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:days AS date[])))"
 )
-_COPY: Final = BulkCopy("inbox", {"event_id": "uuid", "occurred_on": "date", "consumer": "text"})
+_COPY: Final = BulkCopy("inbox", {"event_id": "uuid", "occurred_on": "date", "content": "bigint", "consumer": "text"})
 
 
 class HandledElsewhereError(Exception):
@@ -32,19 +35,23 @@ class HandledElsewhereError(Exception):
 
 
 class Seen(NamedTuple):
-    """The identity of a delivery: the event's id and the day it says it occurred."""
+    """The identity of a delivery, the day it says it occurred, and a digest of its content (64 bits, signed)."""
 
     event_id: UUID
     occurred_on: date
+    content: int = 0
 
 
-def seen(db: Connection, consumer: str, deliveries: Sequence[Seen]) -> set[UUID]:
-    """The ids among `deliveries` that `consumer` has handled. One statement."""
+def seen(db: Connection, consumer: str, deliveries: Sequence[Seen]) -> dict[UUID, int | None]:
+    """The identities among `deliveries` that `consumer` has handled, and their contents; one statement.
+
+    None: handled before contents were kept.
+    """
     if not deliveries:
-        return set()
+        return {}
     ids, days = array("uuid", [d.event_id for d in deliveries]), array("date", [d.occurred_on for d in deliveries])
     found = db.execute(_SEEN, {"consumer": consumer, "ids": ids, "days": days})
-    return {UUID(str(event_id)) for event_id in found.scalars()}
+    return {UUID(str(event_id)): content for event_id, content in found}
 
 
 def add(db: Connection, consumer: str, deliveries: Iterable[Seen]) -> None:
@@ -84,11 +91,12 @@ def _partitions(db: Connection) -> set[str]:
 def _create(db: Connection, day: date) -> None:
     """A partition for `day`, with the rows that a publisher with a fast clock has already put elsewhere."""
     moved = db.execute(
-        text("DELETE FROM inbox_other_days WHERE occurred_on = :day RETURNING event_id, consumer"), {"day": day}
+        text("DELETE FROM inbox_other_days WHERE occurred_on = :day RETURNING event_id, content, consumer"),
+        {"day": day},
     ).all()
     upper = day + timedelta(days=1)
     db.execute(text(f"CREATE TABLE {_name(day)} PARTITION OF inbox FOR VALUES FROM ('{day}') TO ('{upper}')"))
-    _COPY.run(db, [(row.event_id, day, row.consumer) for row in moved])
+    _COPY.run(db, [(row.event_id, day, row.content, row.consumer) for row in moved])
 
 
 def _name(day: date) -> str:

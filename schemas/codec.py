@@ -1,36 +1,40 @@
-"""Avro in the Confluent wire format (0x00, 4-byte schema id, body): fastavro, and the registry's client for the ids.
+"""Avro in the Confluent wire format (0x00, 4-byte schema id, body): fastavro, and the registry for the ids.
 
-The client's own serdes look up every schema by several names for every message: five times the work of Avro itself.
+The registry client's own serdes look up every schema by several names for every message: five times the work of Avro.
 
-Two kinds of failure, never mixed up: `UndecodableError` is the message's fault and is final;
-`RegistryUnavailableError` is nobody's message's fault: nothing moves until the registry is back.
+Three kinds of failure, never mixed up: `UndecodableError` is the message's fault and is final; `SchemaPendingError` is
+the message's matter too, and may pass; `RegistryUnavailableError` is no message's fault: nothing moves until the
+registry is back.
 """
 
 import json
 import struct
+from datetime import datetime
 from importlib import resources
 from io import BytesIO
 from typing import Any, Final
+from uuid import UUID
 
 import fastavro
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
 from schemas.envelope import Envelope, text_of
-from schemas.events import EVENTS, from_record, to_record
+from schemas.events import EVENTS, check_ranges, from_record, to_record
 from schemas.registry_client import registry_client
+from schemas.schema_source import Recent, RegistryUnavailableError, SchemaAnswer, SchemaPendingError, SchemaSource
+from schemas.writer_schema import WriterSchemaError, checked
+
+__all__ = ["Codec", "RegistryUnavailableError", "SchemaPendingError", "UndecodableError"]
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
 """Longer values are dead letters unread: a decoder must not be asked to expand what it can't bound."""
 _PREFIX: Final = struct.Struct(">bI")
-_NOT_FOUND: Final = 404
+_SCHEMAS: Final = 1000
+"""Writers' schemas that are remembered, good and bad."""
 
 
 class UndecodableError(Exception):
     """The value can't be read, now or later. The text says what is wrong with it."""
-
-
-class RegistryUnavailableError(Exception):
-    """The schema registry did not answer; the message is as good as before."""
 
 
 def avsc(event_type: str) -> str:
@@ -53,9 +57,11 @@ class Codec:
         self._client = registry_client(registry_url)
         self._prefix = topic_prefix
         self._texts = {name: compact(avsc(name)) for name in EVENTS}
-        self._schemas = {name: fastavro.parse_schema(json.loads(text)) for name, text in self._texts.items()}
+        self._readers = {name: json.loads(text) for name, text in self._texts.items()}
+        self._schemas = {name: fastavro.parse_schema(schema) for name, schema in self._readers.items()}
         self._heads: dict[str, bytes] = {}
-        self._writers: dict[tuple[str, int], Any] = {}
+        self._source = SchemaSource(registry_url)
+        self._writers: Recent[Any] = Recent(_SCHEMAS)
 
     def encode(self, envelope: Envelope) -> bytes:
         """The wire form of an event. Raises RegistryUnavailableError; ValueError for an impossible record."""
@@ -73,40 +79,45 @@ class Codec:
         return out.getvalue()
 
     def decode(self, event_type: str, value: bytes | None) -> Envelope:
-        """The event in `value`. Raises UndecodableError or RegistryUnavailableError."""
+        """The event in `value`. Raises UndecodableError, SchemaPendingError, RegistryUnavailableError."""
         writer_id = schema_id(value)
         writer = self._writers.get((event_type, writer_id)) or self._writer(event_type, writer_id)
-        body = BytesIO(value or b"")
+        if isinstance(writer, UndecodableError):
+            raise UndecodableError(str(writer))
+        raw = value or b""
+        body = BytesIO(raw)
         body.seek(_PREFIX.size)
         try:
             record: Any = fastavro.schemaless_reader(body, writer, self._schemas[event_type])
-            return Envelope(from_record(event_type, record), record["event_id"], record["occurred_at"])
+            envelope = _envelope(event_type, record)
         except EOFError as error:
-            short = f"not a {event_type}: it ends in the middle of the record, after {len(value or b'')} bytes"
+            short = f"not a {event_type}: it ends in the middle of the record, after {len(raw)} bytes"
             raise UndecodableError(short) from error
         # whatever a decoder says of bytes whose schema is known and right is the bytes' fault
         except Exception as error:
-            raise UndecodableError(f"not a {event_type}: {type(error).__name__}: {error}") from error
+            raise UndecodableError(f"not a {event_type}: {type(error).__name__}: {str(error)[:300]}") from error
+        if body.tell() != len(raw):
+            raise UndecodableError(f"not a {event_type}: {len(raw) - body.tell():,} more bytes follow the record")
+        return envelope
+
+    def reads(self, event_type: str) -> bool:
+        """Whether a writer's schema of this event is known, so that messages of it can be read without the registry."""
+        return any(event == event_type for event, _ in self._writers)
 
     def _writer(self, event_type: str, writer_id: int) -> Any:
-        """The writer's schema must be a version of this very event, or Avro would read one event as another."""
-        schema = json.loads(self._schema(writer_id, event_type).schema_str or "null")
-        name = _record_name(schema)
-        if name != event_type:
-            raise UndecodableError(f"schema id {writer_id} is {name}, not {event_type}")
-        writer = self._writers[event_type, writer_id] = fastavro.parse_schema(schema)
-        return writer
+        """The writer's schema, which must be a version of this very event; what is wrong with it otherwise."""
+        found = self._source.get(writer_id)
+        return self._writers.keep((event_type, writer_id), self._parsed(event_type, writer_id, found))
 
-    def _schema(self, writer_id: int, event_type: str) -> Schema:
+    def _parsed(self, event_type: str, writer_id: int, found: SchemaAnswer) -> Any:
         try:
-            return self._client.get_schema(writer_id, f"{self._prefix}{event_type}-value")
-        except SchemaRegistryError as error:
-            if error.http_status_code == _NOT_FOUND:
-                raise UndecodableError(f"schema id {writer_id} is unknown to the registry") from error
-            raise RegistryUnavailableError(str(error)) from error
-        # connection errors reach us as the HTTP library's own classes: only a clear "not found" is final
+            schema = checked(found.text, event_type, self._readers[event_type], found.kind, found.references)
+            return fastavro.parse_schema(schema)
+        except WriterSchemaError as error:
+            return UndecodableError(f"schema id {writer_id}: {error}")
+        # whatever the library says of a schema that somebody registered is the schema's fault
         except Exception as error:
-            raise RegistryUnavailableError(str(error)) from error
+            return UndecodableError(f"schema id {writer_id} is no schema: {type(error).__name__}: {str(error)[:300]}")
 
     @staticmethod
     def _unregistered(event_type: str, error: SchemaRegistryError) -> str:
@@ -115,6 +126,7 @@ class Codec:
     def close(self) -> None:
         """Give the connections to the registry back."""
         self._client.close()
+        self._source.close()
 
     def warm_up(self, event_types: list[str]) -> None:
         """Look up the ids of the schemas to be written, so that a missing one shows at the start."""
@@ -131,8 +143,21 @@ class Codec:
         # a registry that is away shows itself in the HTTP library's own classes
         except Exception as error:
             raise RegistryUnavailableError(f"the schema registry does not answer: {error}") from error
+        if known.schema_id is None:
+            raise RegistryUnavailableError(f"the schema registry gives {subject} no id")
+        self._source.knows(known.schema_id)
         head = self._heads[event_type] = _PREFIX.pack(0, known.schema_id)
         return head
+
+
+def _envelope(event_type: str, record: Any) -> Envelope:
+    """The event of a decoded record. Raises ValueError for what no event of this type is."""
+    event_id, occurred_at = record["event_id"], record["occurred_at"]
+    if type(event_id) is not UUID or type(occurred_at) is not datetime:
+        raise ValueError("event_id is no UUID, or occurred_at no time")
+    event = from_record(event_type, record)
+    check_ranges(event)
+    return Envelope(event, event_id, occurred_at)
 
 
 def schema_id(value: bytes | None) -> int:
@@ -147,9 +172,3 @@ def schema_id(value: bytes | None) -> int:
     if magic != 0:
         raise UndecodableError(f"first byte 0x{magic & 0xFF:02x}: not the Confluent wire format (0x00, schema id)")
     return int(writer_id)
-
-
-def _record_name(schema: Any) -> str:
-    if not isinstance(schema, dict):
-        return "not a record"
-    return f"{schema.get('namespace', '')}.{schema.get('name', '')}"

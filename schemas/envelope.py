@@ -7,8 +7,12 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
+from schemas.cards import has_card_number
 from schemas.events import Event
+from schemas.kafka.record import Header
 from schemas.trace import TraceContext
+
+__all__ = ["CHECKOUT_ID", "Envelope", "Header", "event_headers", "rfc3339", "text_of", "trace_headers"]
 
 CHECKOUT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 TRACE_HEADERS: Final = {"traceparent": 55, "tracestate": 512, "baggage": 8192}
@@ -16,8 +20,6 @@ TRACE_HEADERS: Final = {"traceparent": 55, "tracestate": 512, "baggage": 8192}
 
 Source: W3C Trace Context, section 3.3; W3C Baggage, section 3.3.
 """
-
-Header = tuple[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,12 @@ def event_headers(envelope: Envelope, source: str, causation_id: UUID | str, tra
     return ours + trace
 
 
-def trace_headers(incoming: list[Header], place: TraceContext | None = None) -> list[Header]:
+def trace_headers(
+    incoming: list[Header], place: TraceContext | None = None, baggage: frozenset[str] = frozenset()
+) -> list[Header]:
     """The trace context to hand on: `place`, or the incoming one, or a new trace that nobody keeps.
+
+    baggage: the names in it that are handed on; what a shop puts there travels through every service and their logs.
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """
@@ -57,7 +63,19 @@ def trace_headers(incoming: list[Header], place: TraceContext | None = None) -> 
         if name in TRACE_HEADERS and value is not None and len(value) <= TRACE_HEADERS[name]
     }
     found["traceparent"] = here.traceparent
+    if "baggage" in found or "tracestate" in found:
+        _clean(found, baggage)
     return [(name, found[name]) for name in TRACE_HEADERS if name in found]
+
+
+def _clean(found: dict[str, bytes], names: frozenset[str]) -> None:
+    """Leave of baggage and tracestate what may be handed on."""
+    members = found.pop("baggage", b"").decode("utf-8", "replace").split(",")
+    kept = [each.strip() for each in members if each.partition("=")[0].strip() in names and not has_card_number(each)]
+    if kept:
+        found["baggage"] = ",".join(kept).encode()
+    if has_card_number(found.get("tracestate", b"").decode("utf-8", "replace")):
+        del found["tracestate"]
 
 
 text_of = lru_cache(maxsize=4096)(str)

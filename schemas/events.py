@@ -272,3 +272,17 @@ def from_record(event_type: str, record: dict[str, Any]) -> Event:
     if line is not None:
         fields_of["lines"] = tuple([line(**x) for x in fields_of["lines"]])
     return EVENTS[event_type](**fields_of)
+
+
+_INT32 = 2**31
+
+
+def check_ranges(event: Event) -> None:
+    """Avro's int travels like its long: a number beyond 32 bits fits no column. Raises ValueError."""
+    lines = getattr(event, "lines", ())
+    numbers = [line.quantity for line in lines] if lines else []
+    if isinstance(event, PaymentDelayed):
+        numbers.append(event.attempts)
+    for number in numbers:
+        if not -_INT32 <= number < _INT32:
+            raise ValueError(f"{number} does not fit 32 bits")

@@ -124,6 +124,8 @@ def topic_configs(in_sync: int) -> dict[str, dict[str, str]]:
 def _config(in_sync: int, retention_ms: int, max_bytes: int) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
+        # the limit on a batch counts bytes as they are stored: stored unpacked, a few KiB can't unpack to any size
+        "compression.type": "uncompressed",
         "retention.ms": str(retention_ms),
         "max.message.bytes": str(max_bytes),
         "min.insync.replicas": str(in_sync),

@@ -27,10 +27,10 @@ from compose.fleet import Fleet, die_with_parent
 from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
-from dlq.messages import headers_of
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
+from schemas.kafka.record import record_of
 from services.shell.delivery import read
 from tests.servers import TestServers
 
@@ -79,7 +79,7 @@ class Letter:
     @staticmethod
     def of(message: Message) -> "Letter":
         """A letter from a Kafka message; its header names are unique."""
-        pairs = headers_of(message)
+        pairs = record_of(message).headers
         headers = {name: value or b"" for name, value in pairs}
         assert len(headers) == len(pairs), "a header stands twice"
         return Letter(_raw(message.key()), _raw(message.value()), headers)
@@ -246,7 +246,9 @@ class System:
     def events(self, checkout_id: str) -> list[tuple[str, Event]]:
         """(type, event) of one checkout on the topics, in the order of their times."""
         found = [
-            read(m, self.codec, self.servers.topic_prefix) for m in self.messages() if m.key() == checkout_id.encode()
+            read(record_of(m), self.codec, self.servers.topic_prefix)
+            for m in self.messages()
+            if m.key() == checkout_id.encode()
         ]
         return [(d.event.TYPE, d.event) for d in sorted(found, key=lambda d: d.occurred_at) if d.event is not None]
 

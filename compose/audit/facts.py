@@ -59,19 +59,29 @@ class LedgerEntry(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A message on a topic that a service hears."""
+    """A message on a topic that a service hears. identity, refused_as: what its inbox may have it as."""
 
-    event_id: UUID
+    identity: UUID
+    content: int
+    refused_as: UUID
     place: str
+
+
+class LetterFact(NamedTuple):
+    """A dead letter: its id, and the place of the message that it holds (topic/partition/offset)."""
+
+    id: str
+    origin: str
 
 
 @dataclass(slots=True)
 class Facts:
     """Everything, by checkout_id, by service or by sku.
 
-    published: checkout_id -> event type -> ids of the events on the topics. heard, inbox: by service.
-    outbox: rows not yet published, by service. letters: ids of dead letters, by service. given_up: ids of messages that
-    a service gave up and whose letters are not there. waiting: messages in its retry table.
+    published: checkout_id -> event type -> the events on the topics, each by identity and content. heard: by service.
+    inbox: identity -> content, by service. outbox: rows not yet published, by service. letters: on its topic, by
+    service. given_up: letters that a service wrote and that are not there. waiting: messages in its retry table.
+    foreign_letters: records on the dead-letter topics that no service wrote.
     """
 
     checkouts: dict[str, CheckoutRow] = field(default_factory=dict)
@@ -80,13 +90,24 @@ class Facts:
     stock: dict[str, StockRow] = field(default_factory=dict)
     trails: dict[str, dict[str, list[TrailRow]]] = field(default_factory=dict)
     ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict)
-    published: dict[str, dict[str, set[UUID]]] = field(default_factory=dict)
+    published: dict[str, dict[str, set[tuple[UUID, int]]]] = field(default_factory=dict)
     heard: dict[str, list[Heard]] = field(default_factory=dict)
-    inbox: dict[str, set[UUID]] = field(default_factory=dict)
+    inbox: dict[str, dict[UUID, int | None]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
-    letters: dict[str, set[UUID]] = field(default_factory=dict)
-    given_up: dict[str, set[UUID]] = field(default_factory=dict)
+    letters: dict[str, set[LetterFact]] = field(default_factory=dict)
+    written: dict[str, set[str]] = field(default_factory=dict)
+    given_up: dict[str, set[LetterFact]] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def foreign_letters(self) -> int:
+        """Records on the dead-letter topics that are no letter of a service's own, nor an edit of one."""
+        none: set[str] = set()
+        return sum(
+            letter.id not in self.written.get(service, none)
+            for service, letters in self.letters.items()
+            for letter in letters
+        )
 
 
 class Breach(NamedTuple):

@@ -15,17 +15,18 @@ from compose.audit.facts import (
     Facts,
     Heard,
     LedgerEntry,
+    LetterFact,
     PaymentRow,
     ReservationRow,
     StockRow,
     TrailRow,
 )
 from compose.settings import Servers
-from dlq.letter import letter_event_id
 from dlq.topics import dump as dump_topics
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
-from services.shell.delivery import read
+from schemas.kafka.record import KafkaRecord, record_of
+from services.shell.delivery import Delivery, place_identity, read
 
 _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0
@@ -64,17 +65,30 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
     facts.letters = {service: set() for service in SERVICES}
     letters = {dead_letter_topic(service): service for service in SERVICES}
     for message in dump(servers, [*topics(), *letters]):
-        name = str(message.topic()).removeprefix(servers.topic_prefix)
+        record = record_of(message, unpack=servers.unpack_outbox_headers)
+        name = record.topic.removeprefix(servers.topic_prefix)
         if name in letters:
-            facts.letters[letters[name]].add(letter_event_id(message))
+            facts.letters[letters[name]].add(_letter(record))
             continue
-        delivery = read(message, codec, servers.topic_prefix)
-        heard = Heard(delivery.event_id, f"{name}/{message.partition()}/{message.offset()}")
+        delivery = read(record, codec, servers.topic_prefix)
         for service in listeners[name]:
-            facts.heard[service].append(heard)
+            facts.heard[service].append(_heard(delivery, record, name))
         if delivery.event is not None:
             by_type = facts.published.setdefault(delivery.event.checkout_id, {})
-            by_type.setdefault(name, set()).add(delivery.event_id)
+            by_type.setdefault(name, set()).add((delivery.seen.event_id, delivery.content))
+
+
+def _heard(delivery: Delivery, record: KafkaRecord, name: str) -> Heard:
+    place = f"{name}/{record.partition}/{record.offset}"
+    return Heard(delivery.seen.event_id, delivery.content, place_identity(record), place)
+
+
+def _letter(record: KafkaRecord) -> LetterFact:
+    """What a record on a dead-letter topic says of itself; anything may lie there."""
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    origin = "/".join(said.get(f"dlq-original-{part}", "") for part in ("topic", "partition", "offset"))
+    # an edit takes the place of the letter that it was made from
+    return LetterFact(said.get("dlq-edit-root") or said.get("dlq-id", ""), origin)
 
 
 def dump(servers: Servers, names: Sequence[str]) -> Iterator[Message]:
@@ -134,11 +148,13 @@ def _common(facts: Facts, service: str, topic_prefix: str, db: Connection) -> No
         trails.setdefault(key, []).append(TrailRow(*rest))
     facts.trails[service] = trails
     group = topic_prefix + service
-    handled = db.execute(text("SELECT event_id FROM inbox WHERE consumer = :group"), {"group": group})
-    facts.inbox[service] = set(handled.scalars())
+    handled = db.execute(text("SELECT event_id, content FROM inbox WHERE consumer = :group"), {"group": group})
+    facts.inbox[service] = dict(handled.tuples().all())
     facts.waiting[service] = db.execute(
         text("SELECT count(*) FROM retries WHERE status IN ('pending', 'compensating')")
     ).scalar_one()
-    dead = db.execute(text("SELECT event_id FROM retries WHERE status = 'dead'"))
-    facts.given_up[service] = set(dead.scalars())
+    dead = db.execute(text("SELECT letter_id, topic, at_partition, at_offset, status FROM retries"))
+    rows = [(LetterFact(str(key), "/".join(map(str, place))), status) for key, *place, status in dead]
+    facts.written[service] = {letter.id for letter, _ in rows}
+    facts.given_up[service] = {letter for letter, status in rows if status == "dead"}
     facts.outbox[service] = db.execute(text("SELECT count(*) FROM outbox")).scalar_one()

@@ -22,7 +22,7 @@ _SHOWN: Final = 50
 @dataclass(frozen=True, slots=True)
 class Report:
     """The result of an audit. under_way: checkouts that still move and were not judged. waiting: messages to be
-    tried again.
+    tried again. foreign_letters: on the dead-letter topics, written by no service; they break nothing.
     """
 
     breaches: Sequence[Breach]
@@ -30,6 +30,7 @@ class Report:
     under_way: int
     waiting: int
     seconds: float
+    foreign_letters: int = 0
 
     @property
     def clean(self) -> bool:
@@ -59,7 +60,7 @@ def audit(servers: Servers, journal: Journal | None = None) -> Report:
         found = [breach for breach in again if (breach.invariant, breach.offender) in still]
     moving = sum(is_under_way(row) for row in facts.checkouts.values())
     waiting = sum(facts.waiting.values())
-    return Report(found, len(facts.checkouts), moving, waiting, time.monotonic() - began)
+    return Report(found, len(facts.checkouts), moving, waiting, time.monotonic() - began, facts.foreign_letters)
 
 
 def _look(servers: Servers, journal: Journal) -> tuple[Facts, list[Breach]]:

@@ -12,10 +12,10 @@ from sqlalchemy import Engine, event, text
 from uuid_utils.compat import uuid7
 
 from compose.settings import Servers
-from dlq.letter import Origin
 from schemas.codec import Codec
 from schemas.envelope import Envelope, event_headers, trace_headers
 from schemas.events import Event
+from schemas.kafka.record import KafkaRecord
 from services.shell.batch import Batch
 from services.shell.calls import LOOKUP
 from services.shell.case import Desk
@@ -130,7 +130,7 @@ class Batches:
         now = datetime.now(UTC)
         envelope = Envelope(heard, uuid7(), now)
         self._offset += 1
-        origin = Origin(
+        origin = KafkaRecord(
             topic=self._prefix + heard.TYPE,
             partition=0,
             offset=self._offset,

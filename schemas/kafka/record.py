@@ -101,10 +101,13 @@ def unpacked(headers: list[Header]) -> tuple[list[Header], str]:
 
 
 def packed_headers(stored: bytes | str) -> list[Header]:
-    """Headers as `outbox` keeps them: [[name, text or null or {"base64": text}], ...]. Raises ValueError saying what is wrong."""
+    """Headers as `outbox` keeps them: [[name, text or null or {"base64": text}], ...].
+
+    Raises ValueError saying what is wrong.
+    """
     pairs = strict_json.loads(stored, max_bytes=MAX_PACKED_BYTES, max_depth=4)
     if not isinstance(pairs, list):
-        raise ValueError("no list of pairs")
+        raise ValueError("no list of pairs")  # noqa: TRY004 - what is wrong with a value, to its readers
     return [header_of(pair) for pair in pairs]
 
 

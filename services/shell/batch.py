@@ -21,7 +21,7 @@ from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from services.shell import queue, trail
 from services.shell.case import Case, Desk
-from services.shell.delivery import Delivery
+from services.shell.delivery import Delivery, refused_as
 from services.shell.draft import Draft, unseen
 from services.shell.service import World
 from services.shell.verdict import Verdict
@@ -83,7 +83,7 @@ class Batch:
                 self._take_back(draft)
                 again = isinstance(error, DBAPIError) and (_is_beaten(error) or _retry_at_once(error))
                 if doubtful and not again:
-                    return self._isolate(deliveries, str(getattr(error, "orig", error)).strip())
+                    return self._isolate(deliveries, words_of(error))
                 doubtful = True
             except BaseException:
                 self._take_back(draft)
@@ -95,15 +95,18 @@ class Batch:
         now = self._clock()
         self._probe("before_transaction")
         with transaction(self._engine) as db:
-            handled = self._handled(db, deliveries) if doubtful else set()
+            handled = self._handled(db, deliveries) if doubtful else {}
             fresh, duplicates = unseen(deliveries, handled)
             waiting = queue.load(db, fresh, self._desk.me, look=doubtful)
             world = self._service.load(db, [d.event for d in fresh if d.event is not None])
             if self._desk.tracing:
                 self._desk.tracing.begin(fresh)
-            verdict = Verdict(Case(self._desk, world, waiting, draft, now))
+            verdict = Verdict(Case(self._desk, world, waiting, draft, now, handled))
             for delivery in fresh:
+                self._desk.mark(delivery.place)
                 verdict.on(delivery)
+            self._desk.mark(None)
+            duplicates += draft.duplicates
             self._save(db, draft, waiting, world, now)
             self._probe("before_commit")
         self._probe("after_commit")
@@ -123,9 +126,11 @@ class Batch:
         if world is not None:
             world.save(db)
 
-    def _handled(self, db: Connection, deliveries: Sequence[Delivery]) -> set[UUID]:
-        """What of it the inbox has."""
-        return inbox.seen(db, self._desk.scribe.group, [d.seen for d in deliveries if d.place is not None])
+    def _handled(self, db: Connection, deliveries: Sequence[Delivery]) -> dict[UUID, int | None]:
+        """What of it the inbox has, also as messages that were refused for what they claim to be."""
+        taken = [d for d in deliveries if d.place is not None]
+        asked = [d.seen for d in taken] + [seen for d in taken for seen in refused_as(d)]
+        return inbox.seen(db, self._desk.scribe.group, asked)
 
     def _isolate(self, deliveries: Sequence[Delivery], reason: str) -> Draft:
         """Halve until the message that can't be written stands alone; that one is set aside."""
@@ -155,8 +160,7 @@ class Batch:
         except (DBAPIError, ValueError) as error:
             if isinstance(error, DBAPIError) and _retry_at_once(error):
                 return self._set_aside(delivery, reason)
-            # the driver's own words: SQLAlchemy's would show the statement's values
-            log.warning("it can't be announced", key=delivery.key, reason=str(getattr(error, "orig", error)).strip())
+            log.warning("it can't be announced", key=delivery.key, reason=words_of(error))
             return self._write_fate(delivery, reason, announce=False)
 
     def _write_fate(self, delivery: Delivery, reason: str, *, announce: bool) -> Draft:
@@ -174,6 +178,16 @@ class Batch:
         """Calls that were admitted and will not be made: their decisions were rolled back."""
         for _, call in draft.calls:
             self._desk.gates[call.operation].leave()
+
+
+def words_of(error: Exception) -> str:
+    """What went wrong, without the row that it went wrong with: its values may be a payment method's token."""
+    diagnosis = getattr(getattr(error, "orig", None), "diag", None)
+    if diagnosis is None:
+        return type(error).__name__ if isinstance(error, DBAPIError) else str(error)[:300]
+    where = ", ".join(name for name in (diagnosis.table_name, diagnosis.constraint_name) if name)
+    said = str(diagnosis.message_primary or "").split("\n", 1)[0][:300]
+    return f"{said} (SQLSTATE {diagnosis.sqlstate}{', ' + where if where else ''})"
 
 
 def _is_beaten(error: DBAPIError) -> bool:

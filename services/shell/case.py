@@ -1,7 +1,7 @@
 """What the messages of one batch are judged with: what was loaded, and what will be written."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,10 @@ from dlq.faults import fault_of, refusal
 from dlq.ledger import State
 from dlq.letter import Fault
 from dlq.policy import Policy
+from schemas.cards import masked, masked_bytes
 from schemas.choreography import ENDS
 from schemas.decision import Decision
+from schemas.kafka.record import Place
 from services.shell.delivery import Delivery
 from services.shell.draft import Draft, Timed
 from services.shell.flood import Flood
@@ -24,11 +26,16 @@ from services.shell.tracing import Tracing
 from services.shell.waiting import COMPENSATIONS, Waiting
 
 
+def unmarked(_place: Place | None) -> None:
+    """Where no process has to be protected from its messages."""
+
+
 @dataclass(frozen=True)
 class Desk:
     """What every batch needs. me: this process's name on the rows that it has claimed. chance: 0 to 1.
 
-    tracing: None where nobody keeps traces.
+    tracing: None where nobody keeps traces. mark: told which message is decided on, and None when none is.
+    mask: takes out of a letter's bytes what must not be kept.
     """
 
     service: Service
@@ -38,18 +45,25 @@ class Desk:
     flood: Flood
     me: UUID
     tracing: Tracing | None = None
+    mark: Callable[[Place | None], None] = unmarked
+    mask: Callable[[bytes], bytes] = masked_bytes
     chance: Callable[[], float] = field(default=random.random)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One batch. world: None where nothing can be decided."""
+    """One batch. world: None where nothing can be decided. handled: what the inbox has of it, where it was asked."""
 
     desk: Desk
     world: World | None
     queue: Queue
     draft: Draft
     now: datetime
+    handled: Mapping[UUID, int | None] = field(default_factory=dict)
+
+    def is_handled(self, delivery: Delivery) -> bool:
+        """Whether the inbox has it, as far as it was asked."""
+        return delivery.seen.event_id in self.handled
 
     def ask(self, delivery: Delivery, *answer: object) -> Decision[Any]:
         """The service's decision."""
@@ -128,9 +142,10 @@ class Case:
     def fault(self, delivery: Delivery, error: Exception) -> Fault:
         """What went wrong, from an exception."""
         event_type = self.event_type(delivery)
-        return fault_of(error, event_type, self.handler(event_type))
+        found = fault_of(error, event_type, self.handler(event_type))
+        return replace(found, message=masked(found.message), stack=masked(found.stack))
 
     def refusal(self, delivery: Delivery, error_class: str, message: str) -> Fault:
         """What went wrong, in a decision's words."""
         event_type = self.event_type(delivery)
-        return refusal(error_class, message, event_type, self.handler(event_type))
+        return refusal(error_class, masked(message), event_type, self.handler(event_type))

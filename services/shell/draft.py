@@ -1,6 +1,6 @@
 """What a batch will write, while its decisions are made in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,7 @@ from outbox.add import Record
 from schemas.decision import Decision
 from schemas.events import Event
 from schemas.trace import TraceContext
-from services.shell.delivery import Call, Delivery
+from services.shell.delivery import Call, Delivery, conflicting
 from services.shell.trail import Step
 from services.shell.waiting import Waiting
 
@@ -80,19 +80,23 @@ class Draft:
         self.stalled |= other.stalled
 
 
-def unseen(deliveries: Sequence[Delivery], handled: set[UUID]) -> tuple[list[Delivery], list[Delivery]]:
+def unseen(deliveries: Sequence[Delivery], handled: Mapping[UUID, int | None]) -> tuple[list[Delivery], list[Delivery]]:
     """(fresh, duplicates): what was handled before or stands twice in the batch is a duplicate.
 
+    Another message under the same identity is none: it is fresh, as a message that can't be handled.
     What comes from the retry table is in the inbox, as it was taken over, and is no duplicate.
     """
     fresh: list[Delivery] = []
     duplicates: list[Delivery] = []
-    known = set(handled)
+    known = dict(handled)
     for delivery in deliveries:
         if delivery.waiting is not None:
             fresh.append(delivery)
             continue
-        identity = delivery.seen.event_id
+        identity, _, content = delivery.seen
+        if identity in known and known[identity] not in (None, content):
+            delivery = conflicting(delivery)  # noqa: PLW2901 - from here on it is another message
+            identity, _, content = delivery.seen
         (duplicates if identity in known else fresh).append(delivery)
-        known.add(identity)
+        known.setdefault(identity, content)
     return fresh, duplicates

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from dlq.ledger import State
-from dlq.letter import Disposition, Fault
+from dlq.letter import Disposition, Fault, digest_of, masked, writable
 from dlq.policy import Again, Dead, FaultClass
 from schemas.decision import Decision, NotAsked, Unknown
 from schemas.failures import Code
@@ -20,7 +20,10 @@ from services.shell.delivery import Delivery
 from services.shell.waiting import COMPENSATIONS, Status, Waiting
 
 _OURS: Final = (FaultClass.PROVIDER, FaultClass.BUG, FaultClass.NOT_STORABLE)
-"""Nobody else can know that the step will never be done, and nobody is freed from letting go."""
+"""Nobody else can know that the step will never be done, and nobody is freed from letting go.
+
+Only these count for a flood: they cancel orders. What a shop sends that can't be read is that shop's matter.
+"""
 
 log = structlog.get_logger("shell.fate")
 
@@ -55,7 +58,7 @@ class Fate:
             log.error("a timer could not be decided", reason=fault.message, error=fault.error_class, key=delivery.key)
             self._draft.done.append(delivery)
         elif not self._is_flood(delivery, kind):
-            row = self._case.row(delivery, fault, tries=1)
+            row = self._case.row(delivery, fault, tries=int(kind is not FaultClass.REGISTRY))
             self._judge(delivery, kind, replace(row, early=kind is FaultClass.EARLY, deadline_at=None))
 
     def bury_compensated(self, lane: str) -> None:
@@ -92,7 +95,7 @@ class Fate:
 
     def _is_flood(self, delivery: Delivery, kind: FaultClass) -> bool:
         """When most of a partition fails, something is wrong with more than the messages: they stay in Kafka."""
-        if delivery.place is None or kind is FaultClass.EARLY:
+        if delivery.place is None or kind not in _OURS:
             return False
         topic, partition, offset = delivery.place
         fine = len(self._draft.fine.get((topic, partition), ()))
@@ -114,8 +117,12 @@ class Fate:
 
     def _bury(self, row: Waiting, *, compensated: bool = False) -> None:
         """The letter, and what a replay is told; an alert where something stays held."""
-        scribe, handler = self._case.desk.scribe, self._case.handler(row.event_type)
-        letter = scribe.letter(row, Disposition(row.disposition), handler, self._case.now, compensated=compensated)
+        desk, handler = self._case.desk, self._case.handler(row.event_type)
+        origin, cut = writable(masked(row.origin, desk.mask))
+        row = replace(row, origin=origin, digest=digest_of(origin))
+        letter = desk.scribe.letter(
+            row, Disposition(row.disposition), handler, self._case.now, compensated=compensated, cut=cut
+        )
         self._draft.records.append(letter)
         if row.replay.id:
             self._case.tell(row, State.FAILED_AGAIN, "failed_again", row.fault.message)

@@ -1,18 +1,20 @@
 """The Kafka consumer: takes messages, commits offsets of what is settled, survives rebalances."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.brokers import Kafka, reaching
+from schemas.kafka.record import EPOCH, KafkaRecord, Place, raw, record_of
 from services.shell.progress import Partition, Progress
 
 _COMMIT_EVERY_S: Final = 0.2
 _PATIENCE_S: Final = 1.0
 """What was prefetched of a paused partition is thrown away and fetched again: not polling for a moment is cheaper."""
+FATAL: Final = "the process ended twice with this message in hand; it was not read again"
 log = structlog.get_logger("shell.intake")
 
 
@@ -32,13 +34,18 @@ def consumer_config(kafka: Kafka, group: str) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 4 * 1024,
+        # what is taken at once, and what a batch may unpack to where the client can tell (zstd): the topics' own limit
+        # of what is stored unpacked holds for every codec (schemas/registry.py)
+        "fetch.max.bytes": 8 * 1024 * 1024,
+        "receive.message.max.bytes": 16 * 1024 * 1024,
     }
 
 
 class Intake:
     """What this process has taken from Kafka.
 
-    on_revoked: told which partitions are no longer ours, before they are somebody else's.
+    on_revoked: told which partitions are no longer ours, before they are somebody else's. on_assigned: told that some
+    came. unpack: see `record_of`. mark: told which message is being read. fatal: those that must not be.
     """
 
     def __init__(
@@ -46,35 +53,49 @@ class Intake:
         config: dict[str, Any],
         topics: Sequence[str],
         on_revoked: Callable[[set[Partition]], None] = lambda _: None,
+        on_assigned: Callable[[], None] = lambda: None,
+        *,
+        unpack: bool = False,
+        mark: Callable[[Place | None], None] = lambda _: None,
+        fatal: Container[Place] = (),
     ) -> None:
+        self._unpack, self._mark, self._fatal, self._on_assigned = unpack, mark, fatal, on_assigned
         self._consumer = Consumer(config)
         self._progress = Progress()
         self._on_revoked = on_revoked
         self._paused = False
         self._stalled: dict[Partition, float] = {}
-        self._backlog: list[Message] = []
+        self._backlog: list[KafkaRecord] = []
         self._committed_at = self._polled_at = time.monotonic()
         self.assigned: set[Partition] = set()
         self._consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
-    def poll(self, limit: int, timeout_s: float) -> list[Message]:
+    def poll(self, limit: int, timeout_s: float) -> list[KafkaRecord]:
         """Up to about `limit` messages: waits for the first one only, then takes what is there."""
         self._resume()
         self._polled_at = time.monotonic()
-        messages, self._backlog = self._backlog, []
-        first = self._consumer.consume(1, 0 if messages else timeout_s)
+        records, self._backlog = self._backlog, []
+        first = self._consumer.consume(1, 0 if records else timeout_s)
         if first:
             first += self._consumer.consume(limit, 0)
-        fresh = [message for message in first if self._usable(message)]
-        for message in fresh:
-            self._progress.take(_place(message), _offset(message))
-        return [*messages, *fresh]
+        return [*records, *(self._taken(message) for message in first if self._usable(message))]
+
+    def _taken(self, message: Message) -> KafkaRecord:
+        """A message as a record, read once: the client can't be asked for its headers twice."""
+        place = (message.topic() or "", _number(message.partition()), _number(message.offset()))
+        if place in self._fatal:
+            record = KafkaRecord(*place, EPOCH, raw(message.key()), raw(message.value()), [], FATAL)
+        else:
+            self._mark(place)
+            record = record_of(message, unpack=self._unpack)
+        self._progress.take(place[:2], place[2])
+        return record
 
     def stall(self, partition: Partition, probe_s: float) -> None:
         """Stop a partition where its first unfinished message lies; it is tried again after `probe_s` seconds."""
         first = self._progress.first_unfinished(partition)
         self._commit(self._progress.forget({partition}), wait=False)
-        self._backlog = [message for message in self._backlog if _place(message) != partition]
+        self._backlog = [record for record in self._backlog if record.place[:2] != partition]
         self._consumer.pause([TopicPartition(*partition)])
         if first is not None:
             self._consumer.seek(TopicPartition(*partition, first))
@@ -101,8 +122,7 @@ class Intake:
             self._paused = True
         message = self._consumer.poll(0)
         if message is not None and self._usable(message):
-            self._progress.take(_place(message), _offset(message))
-            self._backlog.append(message)
+            self._backlog.append(self._taken(message))
 
     def finish(self, topic: str, partition: int, offset: int) -> None:
         """A message is settled."""
@@ -141,6 +161,7 @@ class Intake:
 
     def _assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned |= _places(partitions)
+        self._on_assigned()
         log.info("partitions assigned", count=len(partitions))
 
     def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -158,7 +179,7 @@ class Intake:
         self.assigned -= places
         for place in places:
             self._stalled.pop(place, None)
-        self._backlog = [message for message in self._backlog if _place(message) not in places]
+        self._backlog = [record for record in self._backlog if record.place[:2] not in places]
         self._on_revoked(places)
         log.info("partitions given back", count=len(places))
 
@@ -178,15 +199,5 @@ def _places(partitions: list[TopicPartition]) -> set[Partition]:
     return {(p.topic, p.partition) for p in partitions}
 
 
-def _place(message: Message) -> Partition:
-    topic, partition = message.topic(), message.partition()
-    if topic is None or partition is None:
-        raise ValueError("a consumed message has a topic and a partition")
-    return topic, partition
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    if offset is None:
-        raise ValueError("a consumed message has an offset")
-    return offset
+def _number(value: int | None) -> int:
+    return -1 if value is None else value

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from confluent_kafka import Message
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -19,10 +18,12 @@ from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
+from schemas.kafka.record import KafkaRecord, Place
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
 from services.shell.delivery import Delivery, read, read_replay
 from services.shell.draft import Draft
+from services.shell.fatal_messages import FatalMessages
 from services.shell.flood import Flood
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
@@ -46,7 +47,7 @@ log = structlog.get_logger("shell.loop")
 class Parts:
     """What a loop works with. committed: told of records that are in the outbox now. clock: the time now, UTC.
 
-    calls: None for a service that calls nobody.
+    calls: None for a service that calls nobody. fatal: messages that must not be read. mark: told which one is.
     """
 
     codec: Codec
@@ -58,6 +59,8 @@ class Parts:
     flood: Flood
     clock: Callable[[], datetime]
     metrics: Metrics
+    fatal: FatalMessages
+    mark: Callable[[Place | None], None]
     probe: Probe = no_probe
 
 
@@ -75,10 +78,11 @@ class Loop:
         self._codec, self._engine, self._batch = parts.codec, parts.engine, parts.batch
         self._calls, self._committed, self._clock = parts.calls, parts.committed, parts.clock
         self._worker, self._flood, self._metrics, self._probe = parts.worker, parts.flood, parts.metrics, parts.probe
+        self._fatal, self._mark = parts.fatal, parts.mark
         self._retry_topic = settings.topic_prefix + retry_topic(service.name)
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
-        self._unread: list[Message] = []
+        self._unread: list[KafkaRecord] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
         self._maintained_at = -_MAINTAIN_S
@@ -143,15 +147,19 @@ class Loop:
             if self._calls:
                 self._answers(self._calls.wait(_IDLE_S))
             return
+        self._fatal.refresh()
         if not self._unread:
             self._unread = self._intake.poll(self._settings.batch_size, self._poll_s())
-        deliveries = [self._read(message) for message in self._unread]
+        deliveries = [self._read(record) for record in self._unread]
         self._unread = []
+        self._mark(None)
         self._lanes.add(deliveries)
 
-    def _read(self, message: Message) -> Delivery:
-        reader = read_replay if message.topic() == self._retry_topic else read
-        return reader(message, self._codec, self._settings.topic_prefix)
+    def _read(self, record: KafkaRecord) -> Delivery:
+        if not record.defect:
+            self._mark(record.place)
+        reader = read_replay if record.topic == self._retry_topic else read
+        return reader(record, self._codec, self._settings.topic_prefix)
 
     def _poll_s(self) -> float:
         return 0 if self._out or len(self._lanes) else _IDLE_S
@@ -234,7 +242,7 @@ class Loop:
 
     def _give_back(self, places: set[tuple[str, int]]) -> None:
         self._lanes.give_back(lambda d: d.place is not None and d.place[:2] in places)
-        self._unread = [m for m in self._unread if (m.topic(), m.partition()) not in places]
+        self._unread = [record for record in self._unread if record.place[:2] not in places]
         self._flood.forget(places)
 
     def _maintain(self) -> None:
@@ -244,4 +252,5 @@ class Loop:
         with transaction(self._engine) as db:
             inbox.maintain(db, self._clock().date())
         self._worker.forget()
+        self._fatal.forget()
         self._maintained_at = time.monotonic()

@@ -16,6 +16,7 @@ from outbox.add import Record
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.sweeper import Sweeper
 from outbox.wake import Wake
+from schemas.cards import masked_bytes
 from schemas.choreography import check_map, retry_topic
 from schemas.codec import Codec
 from services.shell import logs
@@ -25,6 +26,7 @@ from services.shell.case import Desk
 from services.shell.claims import Claims
 from services.shell.delivery import Call, Delivery
 from services.shell.engine import make_engine
+from services.shell.fatal_messages import FatalMessages, InHand
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
@@ -124,15 +126,29 @@ class _Process:
         service, prefix, me = self._service, settings.topic_prefix, uuid4()
         group = prefix + service.name
         flood = Flood(settings.flood_at_least, settings.flood_window)
-        scribe = Scribe(codec, service.name, group, prefix)
-        desk = Desk(service, scribe, policy(settings), self._gates, flood, me, self._tracing)
+        baggage = frozenset(name.strip() for name in settings.baggage_names.split(",") if name.strip())
+        scribe = Scribe(codec, service.name, group, prefix, baggage)
+        in_hand = self._in_hand = InHand.create(settings.reading_folder, group)
+        fatal = FatalMessages(engine, settings.reading_folder, group)
+        mask = _as_it_is if settings.keep_card_numbers else masked_bytes
+        desk = Desk(
+            service, scribe, policy(settings), self._gates, flood, me, self._tracing, mark=in_hand.mark, mask=mask
+        )
         batch = Batch(engine, desk, _now, probe)
         claims = Claims(engine, me, settings.retry_lease_s)
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
-        parts = Parts(codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, probe)
+        parts = Parts(
+            codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, fatal, in_hand.mark,
+            probe,
+        )  # fmt: skip
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
         config = consumer_config(settings.kafka, group)
-        return Loop(service, settings, parts, lambda revoked: Intake(config, heard, revoked))
+        unpack = settings.unpack_outbox_headers
+
+        def make_intake(revoked: Callable[[set[tuple[str, int]]], None]) -> Intake:
+            return Intake(config, heard, revoked, fatal.expire, unpack=unpack, mark=in_hand.mark, fatal=fatal)
+
+        return Loop(service, settings, parts, make_intake)
 
     def _committed(self, records: Sequence[Record]) -> None:
         """Published straight from memory; what is lost on the way is in the table."""
@@ -178,7 +194,9 @@ class _Process:
         if loop.is_alive() or relay.is_alive():
             # a client that waits for a broker can't be asked to stop; what it holds is committed, or comes again
             log.warning("leaving without the broker's word")
+            self._in_hand.mark(None)
             os._exit(0)
+        self._in_hand.close()
         if self._calls:
             self._calls.close()
         self._health.close()
@@ -222,6 +240,10 @@ class _Process:
 def _join(thread: threading.Thread, limit_s: float) -> None:
     if thread.is_alive():
         thread.join(limit_s)
+
+
+def _as_it_is(content: bytes) -> bytes:
+    return content
 
 
 def _now() -> datetime:

@@ -139,6 +139,7 @@ class Queue:
                 attempts=0,
                 timeouts=0,
                 since=None,
+                digest="",
             )
         return Waiting(
             letter_id=delivery.letter_id,
@@ -179,7 +180,10 @@ def load(db: Connection, deliveries: Sequence[Delivery], me: UUID, *, look: bool
     transaction ends with a serialization failure, and is to be done again with True.
     """
     lanes = array("text", sorted({delivery.key for delivery in deliveries}))
-    letters = sorted({d.letter_id for d in deliveries if d.replay.id or d.waiting is not None})
+    letters = sorted(
+        {d.letter_id for d in deliveries if d.replay.id or d.waiting is not None}
+        | {d.replay.edit_root for d in deliveries if d.replay.edit_root}
+    )
     if not (look or letters):
         _NONE.send(db, {"lanes": lanes})
         return Queue((), me)

@@ -9,12 +9,13 @@ from uuid_utils.compat import uuid7
 
 from dlq import letter as dead_letter
 from dlq.ledger import Entry, State, moment
-from dlq.letter import Disposition, Letter
+from dlq.letter import Cut, Disposition, Letter
 from outbox.add import Record
 from schemas.choreography import LEDGER_TOPIC
 from schemas.codec import Codec
 from schemas.envelope import Envelope, Header, event_headers, text_of, trace_headers
 from schemas.events import Event
+from schemas.trace import TraceContext
 from services.shell.delivery import Delivery
 from services.shell.waiting import Waiting
 
@@ -23,12 +24,13 @@ VERSION: Final = version("checkout-choreography")
 
 @dataclass(frozen=True, slots=True)
 class Scribe:
-    """source: the service's name. group: its consumer group."""
+    """source: the service's name. group: its consumer group. baggage: names that are handed on."""
 
     codec: Codec
     source: str
     group: str
     topic_prefix: str = ""
+    baggage: frozenset[str] = frozenset()
 
     def event(self, event: Event, cause: Delivery, at: datetime) -> Record:
         """An event as it will be published. Raises RegistryUnavailableError."""
@@ -39,12 +41,19 @@ class Scribe:
             payload=self.codec.encode(envelope),
             type=event.TYPE,
             aggregatetype="checkout",
-            headers=event_headers(envelope, self.source, text_of(cause.event_id), _trace(cause)),
+            headers=event_headers(envelope, self.source, text_of(cause.event_id), self._trace(cause)),
             id=envelope.event_id,
         )
 
     def letter(
-        self, row: Waiting, disposition: Disposition, handler: str, at: datetime, *, compensated: bool = False
+        self,
+        row: Waiting,
+        disposition: Disposition,
+        handler: str,
+        at: datetime,
+        *,
+        compensated: bool = False,
+        cut: Cut | None = None,
     ) -> Record:
         """A message that is given up, as a dead letter. compensated: what it should have done was undone instead."""
         letter = Letter(
@@ -65,6 +74,7 @@ class Scribe:
             operation=row.operation,
             compensation=dead_letter.COMPENSATED if compensated else dead_letter.NOT_COMPENSATED,
             replay=row.replay,
+            cut=cut,
         )
         return dead_letter.record(letter, self.topic_prefix)
 
@@ -90,10 +100,9 @@ class Scribe:
             aggregatetype="dead_letter",
         )
 
-
-def _trace(cause: Delivery) -> list[Header]:
-    """The trace to go on with. A replay starts a new one, and names the one in which its letter failed."""
-    if not cause.replay.id:
-        return trace_headers(cause.headers, cause.span)
-    original = dict(cause.headers).get("traceparent")
-    return trace_headers([], cause.span) + ([("linked_traceparent", original)] if original else [])
+    def _trace(self, cause: Delivery) -> list[Header]:
+        """The trace to go on with. A replay starts a new one, and names the one in which its letter failed."""
+        if not cause.replay.id:
+            return trace_headers(cause.headers, cause.span, self.baggage)
+        original = TraceContext.of(cause.headers)
+        return trace_headers([], cause.span) + ([("linked_traceparent", original.traceparent)] if original else [])

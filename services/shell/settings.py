@@ -1,6 +1,8 @@
 """Settings of one service process, from environment variables. Read once, where the process starts."""
 
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
@@ -36,12 +38,25 @@ class Settings(KafkaSettings):
     retry_bug_attempts: int = Field(5, ge=1, description="Tries of a message whose handling breaks")
     retry_early_attempts: int = Field(8, ge=1, description="Tries of an event that came before the one it needs")
     retry_early_first_s: float = Field(1.0, gt=0, description="Seconds until it is tried again; doubles up to 15")
+    retry_schema_s: float = Field(
+        60.0, gt=0, description="Seconds until a message is given up whose schema the registry does not give"
+    )
     retry_max_age_s: float = Field(86_400.0, gt=0, description="A message that failed first so long ago is given up")
     retry_poll_s: float = Field(0.2, gt=0, description="How often the retry table is looked at")
     retry_lease_s: float = Field(60.0, gt=1, description="A killed worker's messages are free again after so long")
     flood_at_least: int = Field(50, ge=0, description="Failures in a partition before it can be a flood; 0: never")
     flood_window: int = Field(100, ge=1, description="A partition stops when most of so many messages failed")
     flood_probe_s: float = Field(30.0, gt=0, description="Seconds until a stopped partition is tried with one message")
+    baggage_names: str = Field(
+        "", description="Names in the W3C header baggage that are handed on, comma separated; all others are dropped"
+    )
+    keep_card_numbers: bool = Field(
+        False, description="Whether dead letters keep what looks like a card number; otherwise it is masked in them"
+    )
+    reading_folder: Path = Field(
+        Path(tempfile.gettempdir()) / "checkout-reading",
+        description="Where a process notes which message it reads, for the start after one that ended it",
+    )
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
     otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of the traces that begin here, to keep")
@@ -57,6 +72,7 @@ def policy(settings: Settings) -> Policy:
         early_first_s=settings.retry_early_first_s,
         jitter=settings.retry_jitter,
         max_age_s=settings.retry_max_age_s,
+        schema_s=settings.retry_schema_s,
         attempts={
             FaultClass.EARLY: settings.retry_early_attempts,
             FaultClass.PROVIDER: settings.retry_attempts,

@@ -11,11 +11,12 @@ import structlog
 
 from dlq.ledger import State
 from dlq.policy import FaultClass
-from schemas.codec import RegistryUnavailableError, UndecodableError
+from schemas.codec import RegistryUnavailableError, SchemaPendingError, UndecodableError
 from schemas.decision import Decision, NotAsked, UnsafeError
 from services.shell.case import Case
 from services.shell.delivery import Delivery
 from services.shell.fate import Fate
+from services.shell.replays import foreign
 from services.shell.waiting import Status
 
 log = structlog.get_logger("shell.verdict")
@@ -32,7 +33,10 @@ class Verdict:
 
     def on(self, delivery: Delivery) -> None:
         """One message."""
-        if delivery.key in self._draft.held:
+        stranger = foreign(delivery, self._queue, self._case.desk.service.name)
+        if stranger is not None:
+            self._refuse(delivery, stranger)
+        elif delivery.key in self._draft.held:
             self._draft.postponed.append(delivery)
         elif delivery.place is not None and delivery.place[:2] in self._draft.stalled:
             self._draft.left.append(delivery)
@@ -42,14 +46,34 @@ class Verdict:
             self._queue.park(delivery, self._case.now)
             self._draft.done.append(delivery)
         elif delivery.event is None:
-            defect = delivery.defect or UndecodableError("it can't be read")
-            self._fate.fail(delivery, FaultClass.UNDECODABLE, self._case.fault(delivery, defect))
+            self._unreadable(delivery)
         else:
             self._decide(delivery)
 
     def not_storable(self, delivery: Delivery, error: Exception) -> None:
         """A message that can't be written."""
         self._fate.fail(delivery, FaultClass.NOT_STORABLE, self._case.fault(delivery, error))
+
+    def _unreadable(self, delivery: Delivery) -> None:
+        """For good, or as long as the registry does not give its schema."""
+        defect = delivery.defect or UndecodableError("it can't be read")
+        match defect:
+            case SchemaPendingError(asked=True):
+                kind = FaultClass.SCHEMA
+            case SchemaPendingError() | RegistryUnavailableError():
+                kind = FaultClass.REGISTRY
+            case _:
+                kind = FaultClass.UNDECODABLE
+        self._fate.fail(delivery, kind, self._case.fault(delivery, defect))
+
+    def _refuse(self, delivery: Delivery, stranger: Delivery) -> None:
+        """A record of the retry topic that is no letter of ours: it becomes one, and whoever sent it is told."""
+        if self._case.is_handled(stranger):
+            self._draft.duplicates.append(stranger)
+            return
+        self._unreadable(stranger)
+        row = replace(self._queue.row_of(stranger), letter_id=delivery.letter_id, replay=delivery.replay)
+        self._case.tell(row, State.FAILED_AGAIN, "failed_again", str(stranger.defect))
 
     def _is_known_letter(self, delivery: Delivery) -> bool:
         """Whether it waits already, or a replay brings a letter that was resolved."""

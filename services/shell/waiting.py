@@ -13,8 +13,9 @@ from types import SimpleNamespace
 from typing import Any, Final
 from uuid import UUID
 
-from dlq.letter import NO_FAULT, NO_REPLAY, Fault, Origin, Replay
+from dlq.letter import NO_FAULT, NO_REPLAY, Fault, Replay
 from outbox.add import dump_headers, load_headers
+from schemas.kafka.record import KafkaRecord
 
 COMPENSATIONS: Final = ("void", "refund", "release")
 """What undoes something: never given up quietly."""
@@ -78,6 +79,12 @@ RETRIES_V1: Final = (
 )
 
 
+RETRIES_V2: Final = (
+    # a replay is taken for the very letter that was written, or for an edit of it
+    "ALTER TABLE retries ADD COLUMN digest text NOT NULL DEFAULT ''",
+    "ALTER TABLE retries ADD COLUMN edit_root text NOT NULL DEFAULT ''",
+)
+
 NEW: Final = 2**62
 
 
@@ -96,13 +103,14 @@ class Waiting:
 
     operation: what it makes the service do, for operators; gate: the provider operation that it waits for.
     since: the first failure since it came from Kafka or from a replay; first_failed_at is the first one of all.
+    digest: of the letter's key and value, once it is one.
     """
 
     letter_id: str
     event_id: UUID
     lane: str
     event_type: str
-    origin: Origin
+    origin: KafkaRecord
     status: Status = Status.PENDING
     seq: int = NEW
     operation: str = ""
@@ -119,6 +127,7 @@ class Waiting:
     deadline_at: datetime | None = None
     claimed_by: UUID | None = None
     replay: Replay = NO_REPLAY
+    digest: str = ""
 
     @property
     def holds_up(self) -> bool:
@@ -162,6 +171,8 @@ COLUMNS: Final = {
     "replay_id": "text",
     "replay_count": "integer",
     "edit_of": "text",
+    "edit_root": "text",
+    "digest": "text",
 }
 """What is written; whoever writes a row gives up its claim on it."""
 _NAMES: Final = (*COLUMNS, "seq", "claimed_by")
@@ -203,6 +214,8 @@ def values_of(row: Waiting) -> tuple[Any, ...]:
         row.replay.id,
         row.replay.count,
         row.replay.edit_of,
+        row.replay.edit_root,
+        row.digest,
     )
 
 
@@ -217,13 +230,14 @@ def waiting_from(values: Sequence[Any]) -> Waiting:
         origin=_origin(row),
         status=Status(row.status),
         fault=Fault(row.error_class, row.error_message, row.error_stack, row.fingerprint),
-        replay=Replay(row.replay_id, row.replay_count, row.edit_of),
+        replay=Replay(row.replay_id, row.replay_count, row.edit_of, row.edit_root),
+        digest=row.digest,
         **{name: getattr(row, name) for name in (*names, *times)},
     )
 
 
-def _origin(row: Any) -> Origin:
-    return Origin(
+def _origin(row: Any) -> KafkaRecord:
+    return KafkaRecord(
         topic=row.topic,
         partition=row.at_partition,
         offset=row.at_offset,

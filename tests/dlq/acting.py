@@ -31,6 +31,7 @@ from schemas.choreography import LEDGER_TOPIC, retry_topic
 from schemas.codec import Codec
 from schemas.envelope import Envelope, Header
 from schemas.events import CheckoutRequested, Event, Line
+from schemas.kafka.record import KafkaRecord
 from schemas.registry import register
 from schemas.registry_client import registry_client
 from tests.dlq.making import own_topics
@@ -90,7 +91,7 @@ class Desk:
         lane = more.pop("lane", f"c-{n}")
         topic = more.pop("topic", "checkout.requested")
         headers: list[Header] = more.pop("headers", [("ce_type", b"checkout.requested"), ("traceparent", b"00-aa")])
-        origin = dead.Origin(
+        origin = KafkaRecord(
             topic=self.prefix + topic,
             partition=0,
             offset=more.pop("offset", n),

@@ -12,11 +12,12 @@ from confluent_kafka.admin import AdminClient
 
 from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State
-from dlq.letter import Disposition, Fault, Letter, Origin, Replay, record
+from dlq.letter import Disposition, Fault, Letter, Replay, record
 from dlq.settings import DlqSettings
 from outbox.add import Record
 from schemas.choreography import DLQ_AUDIT_TOPIC, LEDGER_TOPIC, SERVICES
 from schemas.envelope import Header, rfc3339
+from schemas.kafka.record import KafkaRecord
 from schemas.registry import create_topics
 from tests.servers import TestServers
 
@@ -63,7 +64,7 @@ def letter(  # noqa: PLR0913 - a test says what matters to it
 ) -> Letter:
     """A letter of a message that failed for good. key: "" is the checkout's id. prefix: of the original's topic."""
     first = first_failed or failed
-    original = Origin(
+    original = KafkaRecord(
         topic=prefix + event,
         partition=1,
         offset=offset,

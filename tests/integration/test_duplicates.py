@@ -16,6 +16,7 @@ from compose.audit.reading import ledger_entries
 from outbox.relay import producer_config
 from schemas.choreography import SERVICES, subscriptions, topics
 from schemas.events import CheckoutCancelRequested, CheckoutRequested
+from schemas.kafka.record import record_of
 from services.shell.delivery import read
 from tests.servers import TestServers
 from tests.system import System, wait_for
@@ -142,7 +143,7 @@ def publish_again(system: System, messages: list[Message]) -> None:
 
 
 def unreadable(system: System, messages: list[Message]) -> int:
-    return sum(read(m, system.codec, system.servers.topic_prefix).event is None for m in messages)
+    return sum(read(record_of(m), system.codec, system.servers.topic_prefix).event is None for m in messages)
 
 
 @dataclass(frozen=True)

@@ -502,7 +502,7 @@ def handle(engine: Engine, consumer: str, *events: Seen) -> None:
 
 def known(engine: Engine, consumer: str, *events: Seen) -> set[UUID]:
     with engine.connect() as db:
-        return inbox.seen(db, consumer, events)
+        return set(inbox.seen(db, consumer, events))
 
 
 def test_what_a_consumer_handled_is_seen_by_it_and_by_no_other(engine: Engine) -> None:

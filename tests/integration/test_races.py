@@ -13,6 +13,7 @@ import pytest
 from compose.setting_up import CUSTOMERS, stock
 from schemas import events as ev
 from schemas.choreography import may_publish
+from schemas.kafka.record import record_of
 from services.shell.delivery import read
 from tests.servers import TestServers
 from tests.system import System, wait_for
@@ -229,7 +230,9 @@ def run(system: System, race: Race, order: str, checkout_id: str) -> None:
 def said(system: System, checkout_id: str) -> tuple[str, ...]:
     """What the service alone said of a checkout, in order: ids of one process grow, times of one batch are equal."""
     found = system.messages(*sorted(may_publish(service_of(system))))
-    own = [read(m, system.codec, system.servers.topic_prefix) for m in found if m.key() == checkout_id.encode()]
+    own = [
+        read(record_of(m), system.codec, system.servers.topic_prefix) for m in found if m.key() == checkout_id.encode()
+    ]
     return tuple(d.event.TYPE for d in sorted(own, key=lambda d: d.event_id) if d.event is not None)
 
 

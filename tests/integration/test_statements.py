@@ -14,7 +14,6 @@ from uuid_utils.compat import uuid7
 
 from compose.bench.batches import statements_in, watch
 from compose.setting_up import CUSTOMERS, PRODUCTS
-from dlq.letter import Origin
 from dlq.letters import letter_from
 from dlq.retry import retry_record
 from outbox.add import Record
@@ -43,6 +42,7 @@ from schemas.events import (
     WarehouseReleased,
     WarehouseReserved,
 )
+from schemas.kafka.record import KafkaRecord, record_of
 from services.checkout.service import CheckoutSettings
 from services.checkout.service import make as make_checkout
 from services.checkout.state import DeadlinePassed
@@ -127,7 +127,7 @@ class Bench:
         envelope = Envelope(event, uuid7(), self.now)
         value = self.system.codec.encode(envelope)
         self._offset += 1
-        origin = Origin(
+        origin = KafkaRecord(
             topic=self.prefix + event.TYPE,
             partition=0,
             offset=self._offset,
@@ -162,7 +162,7 @@ class Bench:
             topic=self.prefix + sent.topic, partition=0, offset=self._offset, key=sent.key, value=sent.value,
             headers=list(sent.headers), timestamp=(1, 0),
         )  # fmt: skip
-        return read_replay(again, self.system.codec, self.prefix)
+        return read_replay(record_of(again), self.system.codec, self.prefix)
 
     def shut(self) -> None:
         """The provider is down: no call is made."""

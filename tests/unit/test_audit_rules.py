@@ -14,6 +14,7 @@ from compose.audit.facts import (
     Facts,
     Heard,
     LedgerEntry,
+    LetterFact,
     PaymentRow,
     ReservationRow,
     StockRow,
@@ -24,6 +25,7 @@ from compose.audit.rules import INVARIANTS, STUCK_S, breaches
 from schemas.choreography import SERVICES
 
 TOTAL: Final = 2500
+CONTENT: Final = 7
 PAID, UNDONE, GIVEN_UP, REFUSED = "paid", "undone", "given-up", "refused"
 
 # what each service went through, and what it said
@@ -97,7 +99,7 @@ def clean() -> Facts:
         trails={service: {} for service in SERVICES},
         published={key: {event: ids(count) for event, count in Counter(said).items()} for key, said in SAID.items()},
         heard={service: [] for service in SERVICES},
-        inbox={service: set() for service in SERVICES},
+        inbox={service: {} for service in SERVICES},
         outbox=dict.fromkeys(SERVICES, 0),
         letters={service: set() for service in SERVICES},
     )
@@ -108,14 +110,19 @@ def clean() -> Facts:
             ]
     for service in SERVICES:
         handled, letter = uuid4(), uuid4()
-        facts.heard[service] = [Heard(handled, "checkout.failed/0/1"), Heard(letter, "checkout.failed/0/2")]
-        facts.letters[service] = {letter}
-        facts.inbox[service] = {handled, letter}
+        facts.heard[service] = [heard(handled, 1), heard(letter, 2)]
+        facts.letters[service] = {LetterFact(str(letter), "checkout.failed/0/2")}
+        facts.written[service] = {str(letter)}
+        facts.inbox[service] = {handled: CONTENT, letter: None}
     return facts
 
 
-def ids(count: int) -> set[UUID]:
-    return {uuid4() for _ in range(count)}
+def ids(count: int) -> set[tuple[UUID, int]]:
+    return {(uuid4(), CONTENT) for _ in range(count)}
+
+
+def heard(identity: UUID, offset: int, content: int = CONTENT, refused_as: UUID | None = None) -> Heard:
+    return Heard(identity, content, refused_as or uuid4(), f"checkout.failed/0/{offset}")
 
 
 def entry(kind: str, payment_id: str, amount: int = TOTAL, currency: str = "EUR") -> LedgerEntry:
@@ -177,12 +184,12 @@ def tries(key: str, *states: str) -> Break:
 
 def no_letter(service: str) -> Break:
     """A message that was given up, and whose letter is not there."""
-    return lambda facts: facts.given_up.setdefault(service, set()).add(UUID(int=7))
+    return lambda facts: facts.given_up.setdefault(service, set()).add(LetterFact("7", "checkout.failed/0/7"))
 
 
 def said(key: str, event: str) -> Break:
     """One more event on a topic."""
-    return lambda facts: facts.published.setdefault(key, {}).setdefault(event, set()).add(uuid4())
+    return lambda facts: facts.published.setdefault(key, {}).setdefault(event, set()).add((uuid4(), CONTENT))
 
 
 def unsaid(key: str, event: str) -> Break:
@@ -237,12 +244,17 @@ def unpublished(facts: Facts) -> None:
 
 def unheard(service: str) -> Break:
     """A message that a service has not handled."""
-    return lambda facts: facts.heard[service].append(Heard(uuid4(), "checkout.accepted/2/7"))
+    return lambda facts: facts.heard[service].append(Heard(uuid4(), CONTENT, uuid4(), "checkout.accepted/2/7"))
 
 
-def unhandled_letter(service: str) -> Break:
-    """A letter whose message the service has not settled."""
-    return lambda facts: facts.letters[service].add(UUID(int=7))
+def other_content(service: str) -> Break:
+    """Another message under an identity that was handled, and no letter of it."""
+
+    def change(facts: Facts) -> None:
+        known = next(identity for identity, content in facts.inbox[service].items() if content is not None)
+        facts.heard[service].append(Heard(known, CONTENT + 1, uuid4(), "checkout.accepted/2/7"))
+
+    return change
 
 
 ON_SHELF: Final = both(stock("cup", 10, 10, 0, 0), stock("pot", 5, 5, 0, 0))
@@ -362,7 +374,10 @@ BREAKS: Final[dict[str, tuple[Break, set[tuple[int, str]]]]] = {
     "a release that nobody committed": (said(PAID, "warehouse.released"), {(5, PAID)}),
     # 6: never gone
     **{f"a message that {s} never handled": (unheard(s), {(6, f"{s} checkout.accepted/2/7")}) for s in SERVICES},
-    **{f"a letter that {s} never settled": (unhandled_letter(s), {(6, f"{s}.dlq")}) for s in SERVICES},
+    **{
+        f"another message under one identity, which {s} lost": (other_content(s), {(6, f"{s} checkout.accepted/2/7")})
+        for s in SERVICES
+    },
     **{f"a message that {s} gave up, without a letter": (no_letter(s), {(6, f"{s}.dlq")}) for s in SERVICES},
     # 7: one effect
     "an effect twice at checkout": (same_step("checkout", PAID, "capture_pending", None), {(7, PAID)}),
@@ -470,3 +485,19 @@ def test_every_invariant_has_a_number_a_name_and_a_case() -> None:
 )
 def test_a_checkout_is_under_way_until_everybody_has_let_go(status: str, accepted: bool, moves: bool) -> None:
     assert is_under_way(CheckoutRow(status, accepted, TOTAL, "EUR", None, 0.0)) is moves
+
+
+def test_another_message_under_one_identity_is_fine_once_it_is_a_dead_letter() -> None:
+    facts = clean()
+    known, refused_as = next(iter(facts.inbox["payment"])), uuid4()
+    facts.heard["payment"].append(heard(known, 9, CONTENT + 1, refused_as))
+    assert breaches(facts)
+    facts.inbox["payment"][refused_as] = 0
+    assert breaches(facts) == []
+
+
+def test_a_letter_that_no_service_wrote_breaks_nothing_and_is_counted() -> None:
+    facts = clean()
+    assert facts.foreign_letters == 0
+    facts.letters["warehouse"].add(LetterFact("forged", "payment.captured/0/812"))
+    assert (breaches(facts), facts.foreign_letters) == ([], 1)

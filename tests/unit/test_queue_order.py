@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlq.letter import NO_REPLAY, Origin, Replay
+from dlq.letter import NO_REPLAY, Replay
+from schemas.kafka.record import KafkaRecord
 from services.shell.delivery import Delivery, from_timer
 from services.shell.queue import Queue
 from services.shell.waiting import NEW, Status, Waiting
@@ -23,8 +24,8 @@ LANE: Final = a.ID
 REPLAYED: Final = Replay("job-1", 1, "")
 
 
-def origin(offset: int) -> Origin:
-    return Origin(
+def origin(offset: int) -> KafkaRecord:
+    return KafkaRecord(
         topic="checkout.failed", partition=0, offset=offset, timestamp=a.AT, key=b"c-1", value=b"v", headers=[]
     )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dlq.faults import fault_of, fingerprint, refusal
-from dlq.letter import NO_REPLAY, STACK_BYTES, Disposition, Fault, Letter, Origin, Replay, headers_of, record
+from dlq.letter import NO_REPLAY, STACK_BYTES, Disposition, Fault, Letter, Replay, headers_of, record
 from dlq.letters import DeadLetter, letter_from
 from dlq.policy import FaultClass
 from dlq.retry import retry_record
@@ -23,6 +23,7 @@ from outbox.add import SHARDS, Record, dump_headers, load_headers, shard_of
 from schemas.codec import Codec, UndecodableError
 from schemas.decision import UnsafeError
 from schemas.envelope import Envelope, Header, event_headers, rfc3339, trace_headers
+from schemas.kafka.record import KafkaRecord, record_of
 from services.payment import steps
 from services.payment.provider.protocol import Voided
 from services.payment.state import Payment
@@ -48,8 +49,8 @@ def delivery(key: str, partition: int = 0, offset: int = 0, event_id: UUID | Non
     return Delivery(key, a.FAILED, identity, a.AT, origin, (origin.topic, partition, offset), letter_id=str(identity))
 
 
-def origin_of(key: str, partition: int = 0, offset: int = 0) -> Origin:
-    return Origin(
+def origin_of(key: str, partition: int = 0, offset: int = 0) -> KafkaRecord:
+    return KafkaRecord(
         topic="checkout.failed",
         partition=partition,
         offset=offset,
@@ -282,7 +283,7 @@ LETTER: Final = Letter(
     timeouts=3,
     first_failed_at=a.AT,
     failed_at=a.LATER,
-    origin=Origin(
+    origin=KafkaRecord(
         topic="checkout.failed",
         partition=3,
         offset=2**40,
@@ -400,6 +401,13 @@ def lies(
     )
 
 
+def taken(
+    topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]], offset: int
+) -> KafkaRecord:
+    """The same as a service takes it."""
+    return record_of(lies(topic, key, value, headers, offset))
+
+
 def put(letter: Record, offset: int) -> DeadLetter:
     """Through the outbox, whose headers are JSON, to the dead-letter topic."""
     headers = load_headers(loads(dump_headers(letter.headers)))
@@ -410,7 +418,7 @@ def dies_again(letter: DeadLetter, job: str, offset: int) -> Record:
     """Replayed by a job, taken by the service, failed once more."""
     sent = retry_record(letter, job)
     delivery = read_replay(
-        lies(f"test.{sent.topic}", sent.key, sent.value, sent.headers, offset), SCRIBE.codec, "test."
+        taken(f"test.{sent.topic}", sent.key, sent.value, sent.headers, offset), SCRIBE.codec, "test."
     )
     row = replace(Queue([], UUID(int=0)).row_of(delivery), fault=Fault("Bug", f"death {job}"), last_failed_at=a.LATER)
     return SCRIBE.letter(row, Disposition.UNDECODABLE, "handler", a.LATER)
@@ -445,7 +453,7 @@ ORIGINS: Final = {
 
 
 @pytest.mark.parametrize("origin", ORIGINS.values(), ids=ORIGINS)
-def test_what_is_replayed_and_dies_fifty_times_stays_what_it_was(origin: Origin) -> None:
+def test_what_is_replayed_and_dies_fifty_times_stays_what_it_was(origin: KafkaRecord) -> None:
     written = record(replace(LETTER, origin=replace(origin, topic="test.checkout.failed")), "test.")
     for hop in range(1, 51):
         letter = put(written, offset=hop)
@@ -466,7 +474,7 @@ def test_each_replay_is_a_message_of_its_own_for_the_inbox() -> None:
 
     def replayed(job: str) -> Delivery:
         sent = retry_record(letter, job)
-        return read_replay(lies("test.payment.retry", sent.key, sent.value, sent.headers, 5), SCRIBE.codec, "test.")
+        return read_replay(taken("test.payment.retry", sent.key, sent.value, sent.headers, 5), SCRIBE.codec, "test.")
 
     first, again, second = replayed("job-1"), replayed("job-1"), replayed("job-2")
     assert first.seen == again.seen != second.seen
@@ -482,7 +490,7 @@ def test_each_replay_is_a_message_of_its_own_for_the_inbox() -> None:
 def test_a_message_of_a_retry_topic_that_is_no_replay_is_unreadable_and_says_what_is_missing(gone: str) -> None:
     sent = retry_record(put(record(LETTER), offset=1), "job-1")
     headers = [header for header in sent.headers if header[0] != gone]
-    delivery = read_replay(lies("test.payment.retry", sent.key, sent.value, headers, 5), SCRIBE.codec, "test.")
+    delivery = read_replay(taken("test.payment.retry", sent.key, sent.value, headers, 5), SCRIBE.codec, "test.")
     assert isinstance(delivery.defect, UndecodableError)
     assert gone in str(delivery.defect)
     assert delivery.replay == NO_REPLAY
@@ -490,7 +498,7 @@ def test_a_message_of_a_retry_topic_that_is_no_replay_is_unreadable_and_says_wha
 
 def test_what_can_not_be_read_has_an_identity_and_a_lane_of_its_own() -> None:
     def unreadable(offset: int) -> Delivery:
-        return read(lies("test.checkout.failed", b"c-1", b"\xff", [], offset), SCRIBE.codec, "test.")
+        return read(taken("test.checkout.failed", b"c-1", b"\xff", [], offset), SCRIBE.codec, "test.")
 
     one, again, other = unreadable(1), unreadable(1), unreadable(2)
     assert one.seen == again.seen != other.seen
@@ -665,14 +673,29 @@ def test_the_headers_of_an_event_are_text_and_stand_once() -> None:
 def test_what_was_handled_or_stands_twice_in_a_batch_is_a_duplicate() -> None:
     one, two, three = (delivery("c-1") for _ in range(3))
     copy = delivery("c-1", event_id=two.event_id)
-    assert unseen([one, two, copy, three], {one.event_id}) == ([two, three], [one, copy])
-    assert unseen([], {one.event_id}) == ([], [])
+    assert unseen([one, two, copy, three], {one.event_id: 0}) == ([two, three], [one, copy])
+    assert unseen([], {one.event_id: 0}) == ([], [])
+    assert unseen([one], {one.event_id: None}) == ([], [one])
+
+
+def test_another_message_under_one_identity_is_no_duplicate_but_one_that_is_refused() -> None:
+    one = delivery("c-1")
+    other = delivery("c-1", offset=77, event_id=one.event_id)
+    other.content = 5
+    fresh, duplicates = unseen([one, other], {})
+    assert duplicates == []
+    assert fresh[0] is one
+    assert (fresh[1].event, fresh[1].place) == (None, fresh[1].origin.place if fresh[1].origin else None)
+    assert "conflicting duplicate" in str(fresh[1].defect)
+    again, copies = unseen([one, other], {one.event_id: 0, fresh[1].seen.event_id: 0})
+    assert (again, copies[0]) == ([], one)
+    assert copies[1].seen == fresh[1].seen
 
 
 def test_what_comes_from_the_retry_table_is_no_duplicate_although_the_inbox_knows_it() -> None:
     one = delivery("c-1")
     one.waiting = Queue([], UUID(int=0)).row_of(one)
-    assert unseen([one], {one.event_id}) == ([one], [])
+    assert unseen([one], {one.event_id: 0}) == ([one], [])
 
 
 def test_only_what_came_from_kafka_goes_into_the_inbox() -> None:
