@@ -17,7 +17,7 @@ from schemas.codec import Codec
 from schemas.events import to_record
 from schemas.failures import MEANWHILE, entry_of
 from schemas.kafka.record import record_of
-from services.shell.delivery import read
+from services.shell.reading import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
 # the provider's token is worth money to whoever has it

@@ -18,11 +18,12 @@ from uuid import UUID
 import fastavro
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
+from schemas.avro_names import WriterSchemaError
 from schemas.envelope import Envelope, text_of
 from schemas.events import EVENTS, check_ranges, from_record, to_record
 from schemas.registry_client import registry_client
 from schemas.schema_source import Recent, RegistryUnavailableError, SchemaAnswer, SchemaPendingError, SchemaSource
-from schemas.writer_schema import WriterSchemaError, checked
+from schemas.writer_schema import checked
 
 __all__ = ["Codec", "RegistryUnavailableError", "SchemaPendingError", "UndecodableError"]
 

@@ -31,7 +31,7 @@ from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
 from schemas.kafka.record import record_of
-from services.shell.delivery import read
+from services.shell.reading import read
 from tests.servers import TestServers
 
 LIMIT_S = 60.0

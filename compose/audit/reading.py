@@ -26,7 +26,8 @@ from dlq.topics import dump as dump_topics
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
 from schemas.kafka.record import KafkaRecord, record_of
-from services.shell.delivery import Delivery, place_identity, read
+from services.shell.delivery import Delivery, place_identity
+from services.shell.reading import read
 
 _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0

@@ -7,6 +7,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import Any, Final, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
@@ -24,6 +25,9 @@ EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _NEVER_PACKED: Final = (".dlq", ".retry")
 _OPERATORS: Final = "dlq."
 _PAIR: Final = 2
+_asked_for_headers: Final = methodcaller("headers")
+"""Not `message.headers()`: once that line is hot, the interpreter no longer looks whether the client left an error
+behind with its answer, which then has a hole where the name should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,11 @@ def record_of(message: Message, *, unpack: bool = False) -> KafkaRecord:
     headers, defect = _headers(message)
     if unpack and not defect and not is_never_packed(topic):
         headers, defect = unpacked(headers)
-    kind, milliseconds = message.timestamp()
     return KafkaRecord(
         topic,
         _number(message.partition()),
         _number(message.offset()),
-        instant_of(0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds),
+        time_of(message),
         raw(message.key()),
         raw(message.value()),
         headers,
@@ -80,7 +83,7 @@ def is_never_packed(topic: str) -> bool:
 def _headers(message: Message) -> tuple[list[Header], str]:
     """(headers, defect). The client raises SystemError for a name that is no UTF-8, and crashes when asked again."""
     try:
-        found: Any = message.headers()
+        found: Any = _asked_for_headers(message)
     except (SystemError, UnicodeDecodeError):
         return [], "the name of a header is not UTF-8; its headers can't be read"
     if found is None:
@@ -125,6 +128,12 @@ def header_of(pair: Any) -> Header:
     if isinstance(value, dict) and set(value) == {"base64"} and isinstance(value["base64"], str):
         return name, base64.b64decode(value["base64"], validate=True)
     raise ValueError(f"header {name[:40]}: neither text nor base64 nor null")
+
+
+def time_of(message: Message) -> datetime:
+    """The timestamp of a message; 1970 for one that has none."""
+    kind, milliseconds = message.timestamp()
+    return instant_of(0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds)
 
 
 def instant_of(milliseconds: int) -> datetime:

@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.brokers import Kafka, reaching
-from schemas.kafka.record import EPOCH, KafkaRecord, Place, raw, record_of
+from schemas.kafka.record import KafkaRecord, Place, raw, record_of, time_of
 from services.shell.progress import Partition, Progress
 
 _COMMIT_EVERY_S: Final = 0.2
@@ -84,7 +84,7 @@ class Intake:
         """A message as a record, read once: the client can't be asked for its headers twice."""
         place = (message.topic() or "", _number(message.partition()), _number(message.offset()))
         if place in self._fatal:
-            record = KafkaRecord(*place, EPOCH, raw(message.key()), raw(message.value()), [], FATAL)
+            record = KafkaRecord(*place, time_of(message), raw(message.key()), raw(message.value()), [], FATAL)
         else:
             self._mark(place)
             record = record_of(message, unpack=self._unpack)

@@ -21,13 +21,14 @@ from schemas.codec import Codec, RegistryUnavailableError
 from schemas.kafka.record import KafkaRecord, Place
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
-from services.shell.delivery import Delivery, read, read_replay
+from services.shell.delivery import Delivery
 from services.shell.draft import Draft
 from services.shell.fatal_messages import FatalMessages
 from services.shell.flood import Flood
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
 from services.shell.metrics import Metrics
+from services.shell.reading import read, read_replay
 from services.shell.retry_worker import RetryWorker
 from services.shell.service import Service
 from services.shell.settings import Settings

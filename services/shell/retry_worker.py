@@ -6,8 +6,9 @@ from datetime import datetime
 
 from schemas.codec import Codec
 from services.shell.claims import Claims
-from services.shell.delivery import Delivery, from_waiting
+from services.shell.delivery import Delivery
 from services.shell.gate import Gates
+from services.shell.reading import from_waiting
 from services.shell.waiting import Waiting
 
 

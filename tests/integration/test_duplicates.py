@@ -17,7 +17,7 @@ from outbox.relay import producer_config
 from schemas.choreography import SERVICES, subscriptions, topics
 from schemas.events import CheckoutCancelRequested, CheckoutRequested
 from schemas.kafka.record import record_of
-from services.shell.delivery import read
+from services.shell.reading import read
 from tests.servers import TestServers
 from tests.system import System, wait_for
 

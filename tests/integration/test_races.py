@@ -14,7 +14,7 @@ from compose.setting_up import CUSTOMERS, stock
 from schemas import events as ev
 from schemas.choreography import may_publish
 from schemas.kafka.record import record_of
-from services.shell.delivery import read
+from services.shell.reading import read
 from tests.servers import TestServers
 from tests.system import System, wait_for
 

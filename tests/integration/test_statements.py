@@ -54,11 +54,12 @@ from services.shell.batch import Batch
 from services.shell.calls import LOOKUP
 from services.shell.case import Desk
 from services.shell.claims import Claims
-from services.shell.delivery import Delivery, from_timer, from_waiting, read_replay
+from services.shell.delivery import Delivery, from_timer
 from services.shell.draft import Draft
 from services.shell.engine import make_engine
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
+from services.shell.reading import from_waiting, read_replay
 from services.shell.scribe import Scribe
 from services.shell.service import Service
 from services.shell.settings import Settings, policy

@@ -28,11 +28,12 @@ from services.payment import steps
 from services.payment.provider.protocol import Voided
 from services.payment.state import Payment
 from services.payment.state import Status as PaymentStatus
-from services.shell.delivery import Delivery, from_timer, from_waiting, read, read_replay
+from services.shell.delivery import Delivery, from_timer
 from services.shell.draft import Draft, unseen
 from services.shell.lanes import Lanes
 from services.shell.progress import Partition, Progress
 from services.shell.queue import Queue
+from services.shell.reading import from_waiting, read, read_replay
 from services.shell.scribe import Scribe
 from services.shell.waiting import COLUMNS, Status, Waiting, values_of
 from services.warehouse.decisions import ReservationExpired

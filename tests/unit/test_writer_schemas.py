@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.avro_names import WriterSchemaError
 from schemas.codec import avsc
 from schemas.events import EVENTS
-from schemas.writer_schema import WriterSchemaError, checked
+from schemas.writer_schema import checked
 
 EVENT = "checkout.requested"
 READER: dict[str, Any] = json.loads(avsc(EVENT))
