@@ -29,7 +29,7 @@ _GROUP: Final = re.compile(r"[0-9]+")
 _BEGINS: Final = re.compile(r"[3-6]|2[2-7]")
 _UUID: Final = re.compile(r"(?<![0-9])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9])")
 _DIGEST: Final = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[a-fA-F])(?:[0-9a-fA-F]{8}){2,16}(?![0-9A-Za-z])")
-"""Ids of spans, traces and objects, and digests: 16, 24, 32, … 128 hexadecimal digits, at least one of them a letter."""
+"""Ids of spans, traces and objects, digests: 16, 24, 32, … 128 hexadecimal digits, at least one of them a letter."""
 
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 

@@ -1,10 +1,12 @@
 """One service process: consumer, relay, timers and health pages; start, graceful stop."""
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -128,8 +130,9 @@ class _Process:
         flood = Flood(settings.flood_at_least, settings.flood_window)
         baggage = frozenset(name.strip() for name in settings.baggage_names.split(",") if name.strip())
         scribe = Scribe(codec, service.name, group, prefix, baggage)
-        in_hand = self._in_hand = InHand.create(settings.reading_folder, group)
-        fatal = FatalMessages(engine, settings.reading_folder, group)
+        folder = Path(settings.reading_folder or Path(tempfile.gettempdir()) / "checkout-reading")
+        in_hand = self._in_hand = InHand.create(folder, group)
+        fatal = FatalMessages(engine, folder, group)
         mask = _as_it_is if settings.keep_card_numbers else masked_bytes
         desk = Desk(
             service, scribe, policy(settings), self._gates, flood, me, self._tracing, mark=in_hand.mark, mask=mask

@@ -1,8 +1,6 @@
 """Settings of one service process, from environment variables. Read once, where the process starts."""
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
@@ -53,9 +51,10 @@ class Settings(KafkaSettings):
     keep_card_numbers: bool = Field(
         False, description="Whether dead letters keep what looks like a card number; otherwise it is masked in them"
     )
-    reading_folder: Path = Field(
-        Path(tempfile.gettempdir()) / "checkout-reading",
-        description="Where a process notes which message it reads, for the start after one that ended it",
+    reading_folder: str = Field(
+        "",
+        description="Where a process notes which message it has in hand, for the start after one that ended it; "
+        "empty: `checkout-reading` in the system's temporary folder",
     )
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
     otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")

@@ -20,6 +20,8 @@ LIMITS: Final = {
     FaultClass.BUG: 5,
     FaultClass.NOT_STORABLE: 5,
 }
+REGISTRY: Final = (FaultClass.SCHEMA, FaultClass.REGISTRY)
+"""Not limited by attempts: what the registry does not give comes after a while, or not at all."""
 POLICY: Final = Policy(attempts=LIMITS)
 SLOW: Final = [kind for kind in LIMITS if kind is not FaultClass.EARLY]
 DAY_S: Final = 86_400.0
@@ -70,7 +72,7 @@ def test_what_trying_again_can_not_mend_is_dead_at_once(kind: FaultClass, dispos
 
 def test_every_class_is_either_final_or_has_a_limit() -> None:
     assert set(FINAL) == set(FOR_GOOD)
-    assert set(FINAL) | set(LIMITS) == set(FaultClass)
+    assert set(FINAL) | set(LIMITS) | set(REGISTRY) == set(FaultClass)
     assert not set(FINAL) & set(LIMITS)
 
 
@@ -116,7 +118,7 @@ def test_waits_never_shrink_and_never_pass_the_longest(
     assert policy.wait_s(kind, attempts) <= this
 
 
-@given(policies, st.sampled_from(list(FaultClass)), st.integers(1, 50), chances, st.floats(0, 3 * DAY_S))
+@given(policies, st.sampled_from([*FINAL, *LIMITS]), st.integers(1, 50), chances, st.floats(0, 3 * DAY_S))
 def test_a_next_try_is_later_than_now_and_within_its_age(
     policy: Policy, kind: FaultClass, attempts: int, chance: float, age_s: float
 ) -> None:
@@ -132,3 +134,20 @@ def test_a_next_try_is_later_than_now_and_within_its_age(
 def test_the_settings_of_a_service_are_the_policy_that_is_promised() -> None:
     needed: dict[str, Any] = {"kafka_bootstrap_servers": "k", "schema_registry_url": "r", "database_url": "d"}
     assert policy(Settings(**needed)) == POLICY
+
+
+@pytest.mark.parametrize(
+    ("age_s", "then"),
+    [
+        (0, Again(a.AT + timedelta(seconds=2))),
+        (59.9, Again(a.AT + timedelta(seconds=2))),
+        (60, Dead(Disposition.UNDECODABLE)),
+    ],
+)
+def test_a_schema_that_the_registry_does_not_give_is_asked_for_a_minute(age_s: float, then: Again | Dead) -> None:
+    assert step(FaultClass.SCHEMA, 2, age_s) == then
+
+
+def test_a_registry_that_is_away_is_waited_for_as_long_as_anything_is() -> None:
+    assert step(FaultClass.REGISTRY, 0, DAY_S / 2) == Again(a.AT + timedelta(seconds=15))
+    assert step(FaultClass.REGISTRY, 0, DAY_S) == Dead(Disposition.DEADLINE)

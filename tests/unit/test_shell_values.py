@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from json import loads
 from typing import Final
 from uuid import UUID, uuid4
@@ -15,11 +16,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dlq.faults import fault_of, fingerprint, refusal
-from dlq.letter import NO_REPLAY, STACK_BYTES, Disposition, Fault, Letter, Replay, headers_of, record
+from dlq.letter import (
+    HEAD_BYTES,
+    LONGEST_VALUE,
+    NO_REPLAY,
+    STACK_BYTES,
+    Disposition,
+    Fault,
+    Letter,
+    Replay,
+    headers_of,
+    masked,
+    originals,
+    record,
+    writable,
+)
 from dlq.letters import DeadLetter, letter_from
 from dlq.policy import FaultClass
 from dlq.retry import retry_record
 from outbox.add import SHARDS, Record, dump_headers, load_headers, shard_of
+from schemas.cards import masked_bytes
 from schemas.codec import Codec, UndecodableError
 from schemas.decision import UnsafeError
 from schemas.envelope import Envelope, Header, event_headers, rfc3339, trace_headers
@@ -322,6 +338,10 @@ DLQ_HEADERS: Final = {
     "dlq-replay-count": "2",
     "dlq-replay-id": "job-9",
     "dlq-edit-of": "a3",
+    "dlq-edit-root": "",
+    "dlq-value-bytes": "2",
+    "dlq-value-sha256": sha256(b"\0\xff").hexdigest(),
+    "dlq-value-cut": "",
     "x-original-topic": "checkout.failed",
     "kafka_dlt-original-topic": "checkout.failed",
 }
@@ -633,7 +653,7 @@ GOOD: Final = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         ([("traceparent", GOOD)], [("traceparent", GOOD)]),
         (
             [("baggage", b"shop=1"), ("ce_id", b"1"), ("tracestate", b"x=1"), ("traceparent", GOOD)],
-            [("traceparent", GOOD), ("tracestate", b"x=1"), ("baggage", b"shop=1")],
+            [("traceparent", GOOD), ("tracestate", b"x=1")],
         ),
         ([("traceparent", GOOD), ("tracestate", None)], [("traceparent", GOOD)]),
         ([("traceparent", b"bad"), ("traceparent", GOOD)], [("traceparent", GOOD)]),
@@ -718,3 +738,34 @@ def test_a_key_given_away_and_back_still_waits_for_its_call() -> None:
 
 def test_an_empty_key_is_kept() -> None:
     assert record(changed(key=b"")).kafka_key == b""
+
+
+def test_of_baggage_only_what_a_setting_names_is_handed_on() -> None:
+    incoming: list[Header] = [("traceparent", GOOD), ("baggage", b"shop=1, card=4242424242424242,tenant = a;p=1")]
+    assert trace_headers(incoming, None, frozenset({"tenant", "card"}))[1:] == [("baggage", b"tenant = a;p=1")]
+
+
+def test_a_letter_of_what_is_too_large_keeps_head_length_digest_and_place() -> None:
+    value = b"x" * (LONGEST_VALUE + 1)
+    origin, cut = writable(replace(LETTER.origin, value=value))
+    assert (origin.value, origin.place) == (value[:HEAD_BYTES], LETTER.origin.place)
+    said = headers_of(replace(LETTER, origin=origin, cut=cut))
+    assert (said["dlq-value-bytes"], said["dlq-value-sha256"]) == (str(len(value)), sha256(value).hexdigest())
+    assert "the first 65,536 of 1,048,577 bytes" in said["dlq-value-cut"]
+    assert writable(LETTER.origin) == (LETTER.origin, None)
+
+
+def test_a_message_can_not_bring_headers_that_mean_something_to_our_readers() -> None:
+    smuggled: list[Header] = [("outbox-headers", b"[]"), ("dlq-id", b"x"), ("a", b"1")]
+    assert originals(smuggled) == [("foreign-outbox-headers", b"[]"), ("a", b"1")]
+
+
+def test_card_numbers_are_masked_in_letters_and_the_letter_says_so() -> None:
+    card = b"4242 4242 4242 4242"
+    found = masked(replace(LETTER.origin, key=card, value=b"\x26" + card, headers=[("note", card)]), masked_bytes)
+    assert b"4242 4242 4242" not in b"".join(
+        [found.key or b"", found.value or b"", *(v or b"" for _, v in found.headers)]
+    )
+    assert found.headers[-1] == ("dlq-masked", b"card numbers")
+    assert len(found.value or b"") == 20
+    assert masked(LETTER.origin, masked_bytes) is LETTER.origin
