@@ -25,7 +25,7 @@ STACK_BYTES: Final = 8 * 1024
 LONGEST_VALUE: Final = 1024 * 1024
 HEAD_BYTES: Final = 64 * 1024
 """What a letter keeps of a value that is longer than any that is read: its place and digest find the rest again."""
-LONGEST_KEY: Final = 64 * 1024
+LONGEST_KEY: Final = 128 * 1024
 LONGEST_HEADERS: Final = 512 * 1024
 _LABEL: Final = 200
 """Characters of the short headers: class, handler, ids."""

@@ -136,7 +136,7 @@ class FatalMessages:
                     log.error("a process ended with this message in hand", **where)
                     db.execute(_COUNT, where)
                 self._counted = True
-            found = db.execute(_KNOWN, {"times": TIMES}).tuples()
+            found = db.execute(_KNOWN, {"times": TIMES})
             self._known = frozenset((topic, partition, offset) for topic, partition, offset, _ in found)
         self._fresh = True
 

@@ -12,9 +12,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outbox import inbox
 from outbox.add import Record
-from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
@@ -27,6 +25,7 @@ from services.shell.fatal_messages import FatalMessages
 from services.shell.flood import Flood
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
+from services.shell.maintenance import Maintenance
 from services.shell.metrics import Metrics
 from services.shell.reading import read, read_replay
 from services.shell.retry_worker import RetryWorker
@@ -38,7 +37,6 @@ _CALLS_OUT_S: Final = 0.002
 """Answers can't interrupt a poll of Kafka, so while calls are out it is they who are waited for, and not for long."""
 _AWAY_S: Final = 0.5
 """Between two looks at a database or registry that is away."""
-_MAINTAIN_S: Final = 3600.0
 _TIMER_LIMIT: Final = 500
 
 log = structlog.get_logger("shell.loop")
@@ -86,7 +84,7 @@ class Loop:
         self._unread: list[KafkaRecord] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
-        self._maintained_at = -_MAINTAIN_S
+        self._maintenance = Maintenance(parts.engine, parts.worker, parts.fatal, parts.clock)
         self._out = 0
         self.beat_at = time.monotonic()
         self.waiting_for = ""
@@ -113,7 +111,7 @@ class Loop:
         self._intake.close()
 
     def _turn(self) -> None:
-        self._maintain()
+        self._maintenance.turn()
         self._take()
         if self._calls:
             nothing_else = self._out > 0 and not self._lanes.runnable
@@ -150,7 +148,7 @@ class Loop:
             return
         self._fatal.refresh()
         if not self._unread:
-            self._unread = self._intake.poll(self._settings.batch_size, self._poll_s())
+            self._unread = self._intake.poll(self._settings.batch_size, 0 if self._out or len(self._lanes) else _IDLE_S)
         deliveries = [self._read(record) for record in self._unread]
         self._unread = []
         self._mark(None)
@@ -161,9 +159,6 @@ class Loop:
             self._mark(record.place)
         reader = read_replay if record.topic == self._retry_topic else read
         return reader(record, self._codec, self._settings.topic_prefix)
-
-    def _poll_s(self) -> float:
-        return 0 if self._out or len(self._lanes) else _IDLE_S
 
     def _retry(self) -> None:
         """Messages whose time in the retry table has come, and partitions that may be better now."""
@@ -245,13 +240,3 @@ class Loop:
         self._lanes.give_back(lambda d: d.place is not None and d.place[:2] in places)
         self._unread = [record for record in self._unread if record.place[:2] not in places]
         self._flood.forget(places)
-
-    def _maintain(self) -> None:
-        """Partitions of the inbox, at the start and then hourly."""
-        if time.monotonic() - self._maintained_at < _MAINTAIN_S:
-            return
-        with transaction(self._engine) as db:
-            inbox.maintain(db, self._clock().date())
-        self._worker.forget()
-        self._fatal.forget()
-        self._maintained_at = time.monotonic()

@@ -13,15 +13,12 @@ import structlog
 from dlq.letter import Replay, originals
 from schemas.cards import has_card_number
 from schemas.codec import Codec, RegistryUnavailableError, SchemaPendingError, UndecodableError
-from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
+from schemas.envelope import CHECKOUT_ID, Envelope, text_of
 from schemas.events import EVENTS
 from schemas.kafka.record import KafkaRecord, Place
 from services.shell.delivery import Delivery, content_of, defective, identity_of, unreadable
 from services.shell.waiting import Waiting
 
-MAX_KEY_BYTES: Final = 64 * 1024
-MAX_HEADER_BYTES: Final = 512 * 1024
-"""Of all headers of a message, names and values."""
 _INT32: Final = 2**31
 _REPLAY_ID: Final = 64
 
@@ -101,17 +98,7 @@ def _decoded(origin: KafkaRecord, codec: Codec, topic_prefix: str) -> Envelope:
         raise UndecodableError(f"topic {origin.topic[:260]} holds no event that is known here")
     if origin.defect:
         raise UndecodableError(origin.defect)
-    if len(origin.key or b"") > MAX_KEY_BYTES:
-        raise UndecodableError(f"a key of {len(origin.key or b''):,} bytes; at most {MAX_KEY_BYTES:,} are read")
-    if origin.headers:
-        _check_size(origin.headers)
     return codec.decode(event_type, origin.value)
-
-
-def _check_size(headers: list[Header]) -> None:
-    size = sum([len(name) + len(value or b"") for name, value in headers])
-    if size > MAX_HEADER_BYTES:
-        raise UndecodableError(f"headers of {size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
 
 
 def _original(taken: KafkaRecord, said: dict[str, str], topic_prefix: str) -> KafkaRecord:

@@ -37,7 +37,10 @@ class Settings(KafkaSettings):
     retry_early_attempts: int = Field(8, ge=1, description="Tries of an event that came before the one it needs")
     retry_early_first_s: float = Field(1.0, gt=0, description="Seconds until it is tried again; doubles up to 15")
     retry_schema_s: float = Field(
-        60.0, gt=0, description="Seconds until a message is given up whose schema the registry does not give"
+        0.0,
+        ge=0,
+        description="Seconds until a message is given up whose schema the registry does not give; "
+        "0: twice RETRY_FIRST_S, a minute",
     )
     retry_max_age_s: float = Field(86_400.0, gt=0, description="A message that failed first so long ago is given up")
     retry_poll_s: float = Field(0.2, gt=0, description="How often the retry table is looked at")
@@ -71,7 +74,7 @@ def policy(settings: Settings) -> Policy:
         early_first_s=settings.retry_early_first_s,
         jitter=settings.retry_jitter,
         max_age_s=settings.retry_max_age_s,
-        schema_s=settings.retry_schema_s,
+        schema_s=settings.retry_schema_s or 2 * settings.retry_first_s,
         attempts={
             FaultClass.EARLY: settings.retry_early_attempts,
             FaultClass.PROVIDER: settings.retry_attempts,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -15,6 +16,7 @@ from fastavro import parse_schema, schemaless_writer
 from uuid_utils.compat import uuid7
 
 from compose.setting_up import CUSTOMERS
+from dlq.letter import HEAD_BYTES, LONGEST_VALUE
 from outbox.relay import producer_config
 from schemas import events as ev
 from schemas.choreography import SERVICES, dead_letter_topic, topics
@@ -43,6 +45,8 @@ LETTER_HEADERS: Final = {
     "dlq-error-stack",
     "dlq-fingerprint",
     "dlq-attempts",
+    "dlq-value-bytes",
+    "dlq-value-sha256",
     "dlq-timeouts",
     "dlq-first-failed-at",
     "dlq-failed-at",
@@ -55,7 +59,9 @@ LETTER_HEADERS: Final = {
     "x-original-topic",
     "kafka_dlt-original-topic",
 }
-OFTEN_EMPTY: Final = {"dlq-operation", "dlq-schema-id", "dlq-replay-id", "dlq-edit-of"}
+OFTEN_EMPTY: Final = {
+    *("dlq-operation", "dlq-schema-id", "dlq-replay-id", "dlq-edit-of", "dlq-edit-root", "dlq-value-cut"),
+}
 """There on every letter too: a filter must never meet a missing header."""
 
 
@@ -302,8 +308,9 @@ def await_letters(system: System, place: Place, listeners: tuple[str, ...]) -> d
 
 
 def assert_tells_all(system: System, service: str, letter: Message, raw: Raw, bad: Bad) -> None:
-    """A letter is its original, byte for byte, and says why, where and when."""
-    assert (letter.key(), letter.value()) == (raw.key, raw.value)
+    """A letter is its original, byte for byte, and says why, where and when; of what is too long it is the head."""
+    value = raw.value if len(raw.value or b"") <= LONGEST_VALUE else (raw.value or b"")[:HEAD_BYTES]
+    assert (letter.key(), letter.value()) == (raw.key, value)
     headers = pairs(letter)
     assert headers[: len(raw.headers)] == raw.headers
     ours = headers[len(raw.headers) :]
@@ -315,6 +322,9 @@ def assert_tells_all(system: System, service: str, letter: Message, raw: Raw, ba
     assert told["dlq-consumer-group"] == system.servers.topic_prefix + service
     assert told["dlq-original-topic"] == told["x-original-topic"] == told["kafka_dlt-original-topic"]
     assert all(told[name] for name in LETTER_HEADERS)
+    assert told["dlq-value-sha256"] == sha256(raw.value or b"").hexdigest()
+    assert int(told["dlq-value-bytes"]) == len(raw.value or b"")
+    assert bool(told["dlq-value-cut"]) == (value != raw.value)
 
 
 @pytest.mark.parametrize("bad", UNREADABLE.values(), ids=UNREADABLE)

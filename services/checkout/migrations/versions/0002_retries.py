@@ -3,7 +3,7 @@
 from alembic import op
 
 from services.checkout.tables import CHECKOUTS_V2
-from services.shell.waiting import RETRIES_V1
+from services.shell.retries_ddl import RETRIES_V1
 
 revision = "0002"
 down_revision = "0001"

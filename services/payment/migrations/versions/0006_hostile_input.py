@@ -4,7 +4,7 @@ from alembic import op
 
 from outbox.ddl import INBOX_V2
 from services.shell.fatal_messages import FATAL_V1
-from services.shell.waiting import RETRIES_V2
+from services.shell.retries_ddl import RETRIES_V2
 
 revision = "0006"
 down_revision = "0005"

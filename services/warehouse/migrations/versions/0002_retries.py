@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from services.shell.waiting import RETRIES_V1
+from services.shell.retries_ddl import RETRIES_V1
 
 revision = "0002"
 down_revision = "0001"
