@@ -118,7 +118,7 @@ def state_sentence(letter: DeadLetter) -> str:
 def _by_origin(letter: DeadLetter) -> tuple[str, str] | None:
     if letter.service not in SERVICES:
         return "not a service of ours", f"{letter.service!r} is no service of ours: nobody reads its retry topic"
-    if letter.dialect != OURS and letter.event_type not in subscriptions(letter.service):
+    if letter.event_type not in subscriptions(letter.service):
         topic = letter.info["dlq-original-topic"] or "an unknown topic"
         return "not heard by its service", f"it came from {topic}, which {letter.service} does not hear"
     return None

@@ -57,12 +57,16 @@ def run(
     *,
     metrics: Metrics | None = None,
     probe: Probe = no_probe,
+    make_codec: Callable[[str, str], Codec] = Codec,
 ) -> None:
-    """Run `service` until SIGTERM or SIGINT, then stop gracefully. probe: see `outbox.relay.Probe`."""
+    """Run `service` until SIGTERM or SIGINT, then stop gracefully. probe: see `outbox.relay.Probe`.
+
+    make_codec: given the registry's URL and the topics' prefix.
+    """
     check_map()
     logs.configure(settings.log_level, service.name)
     engine = make_engine(settings.database_url.get_secret_value(), service.name)
-    codec = Codec(settings.schema_registry_url, settings.topic_prefix)
+    codec = make_codec(settings.schema_registry_url, settings.topic_prefix)
     stop = stop_on_signals()
     if not warm_up(codec, service, stop):
         return
