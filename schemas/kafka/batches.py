@@ -158,7 +158,7 @@ def _bytes(data: memoryview, at: int) -> tuple[bytes | None, int]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """(number, where the next begins): seven bits a byte, lowest first, the sign in the lowest bit. Raises IndexError."""
+    """(number, where the next begins): seven bits a byte, lowest first, the lowest is the sign. Raises IndexError."""
     byte = data[at]
     if byte < 0x80:  # noqa: PLR2004 - nearly all of them
         return byte >> 1 ^ -(byte & 1), at + 1

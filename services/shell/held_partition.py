@@ -53,7 +53,7 @@ class HeldPartition:
         self.is_held = now - self.since >= after_s and stands == end.lso
         if self.is_held and not self._is_told:
             self._is_told = True
-            self._tell("an open transaction holds up a partition; what is said behind it is read", behind=end.high)
+            self._tell("an open transaction holds up a partition; what is said behind it is read", ends_at=end.high)
         return True
 
     def over(self) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +46,7 @@ log = structlog.get_logger("shell.open_transactions")
 class Held:
     """A partition in which messages wait behind an open transaction.
 
-    offset: where the transaction begins. since: Unix time in seconds. producer_id: None before the transaction was read.
+    offset: where the transaction begins. since: Unix time in seconds. producer_id: None before it was read.
     """
 
     offset: int
@@ -142,7 +143,8 @@ class OpenTransactions:
             pause_s = _FULL_LOOK_S
         elif self.held():
             pause_s = min(pause_s, _HELD_LOOK_S)
-        await asyncio.wait([self._loop.create_task(self._stop.wait())], timeout=pause_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), pause_s)
 
     async def _leave(self) -> None:
         leaders, self._leaders = self._leaders, None
@@ -232,4 +234,5 @@ def _partition(record: KafkaRecord) -> Partition:
 
 
 def _size(record: KafkaRecord) -> int:
-    return len(record.key or b"") + len(record.value or b"")
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
