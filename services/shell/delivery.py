@@ -14,6 +14,7 @@ from outbox.inbox import Seen
 from schemas.codec import Codec, UndecodableError
 from schemas.envelope import CHECKOUT_ID, Envelope, Header, text_of
 from schemas.events import EVENTS, Event
+from schemas.kafka.record import KafkaRecord
 from schemas.trace import TraceContext
 from services.shell.waiting import Waiting
 
@@ -40,6 +41,7 @@ class Delivery:
     """A message to be settled.
 
     key: messages of one key are settled in order, one after the other.
+    is_ahead: it lies behind an open transaction: the consumer delivers it again, and only then its offset is committed.
     event: None when the message can't be read; `defect` then says why.
     origin: None for what a timer says. place: where it was taken from Kafka; None for timers and for what waited.
     call, answer: the provider call that the decision asked for last, and its answer. letter_id: its identity as a dead
@@ -65,6 +67,7 @@ class Delivery:
     span: TraceContext | None = None
     began_ns: int = 0
     fault: Fault | None = None
+    is_ahead: bool = False
 
     @property
     def seen(self) -> Seen:
@@ -97,12 +100,36 @@ def read(message: Message, codec: Codec, topic_prefix: str) -> Delivery:
     return _delivery(origin, place, codec, topic_prefix)
 
 
+def read_ahead(record: KafkaRecord, codec: Codec, topic_prefix: str) -> Delivery:
+    """The delivery in a record that was read behind an open transaction. Raises RegistryUnavailableError."""
+    origin = Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+    )
+    replays = record.topic.endswith(".retry")
+    delivery = (
+        _replay(origin, record.place, codec, topic_prefix)
+        if replays
+        else _delivery(origin, record.place, codec, topic_prefix)
+    )
+    delivery.is_ahead = True
+    return delivery
+
+
 def read_replay(message: Message, codec: Codec, topic_prefix: str) -> Delivery:
     """The delivery in a message of a retry topic: the original, and which replay brought it.
 
     Raises RegistryUnavailableError.
     """
-    origin, place = _origin(message)
+    return _replay(*_origin(message), codec, topic_prefix)
+
+
+def _replay(origin: Origin, place: Place, codec: Codec, topic_prefix: str) -> Delivery:
     ours = {name: value.decode("utf-8", "replace") for name, value in origin.headers if value is not None}
     try:
         original, replay = _original(origin, ours), Replay(ours["dlq-replay-id"], int(ours["dlq-replay-count"]), "")

@@ -30,6 +30,8 @@ def consumer_config(kafka: Kafka, group: str) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         # a new group reads what is there; the default would skip it
         "auto.offset.reset": "earliest",
+        # tells where a partition is read to its end, which is where the first open transaction begins
+        "enable.partition.eof": True,
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 4 * 1024,
     }
@@ -55,6 +57,8 @@ class Intake:
         self._backlog: list[Message] = []
         self._committed_at = self._polled_at = time.monotonic()
         self.assigned: set[Partition] = set()
+        self.stands: dict[Partition, int] = {}
+        """Partitions that were read to their (committed) end, and the offset of that end."""
         self._consumer.subscribe(list(topics), on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
     def poll(self, limit: int, timeout_s: float) -> list[Message]:
@@ -76,6 +80,7 @@ class Intake:
         self._commit(self._progress.forget({partition}), wait=False)
         self._backlog = [message for message in self._backlog if _place(message) != partition]
         self._consumer.pause([TopicPartition(*partition)])
+        self.stands.pop(partition, None)
         if first is not None:
             self._consumer.seek(TopicPartition(*partition, first))
         self._stalled[partition] = time.monotonic() + probe_s
@@ -158,18 +163,21 @@ class Intake:
         self.assigned -= places
         for place in places:
             self._stalled.pop(place, None)
+            self.stands.pop(place, None)
         self._backlog = [message for message in self._backlog if _place(message) not in places]
         self._on_revoked(places)
         log.info("partitions given back", count=len(places))
 
-    @staticmethod
-    def _usable(message: Message) -> bool:
+    def _usable(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return True
         if error.fatal():
             raise KafkaException(error)
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            if _place(message) in self.assigned:
+                self.stands[_place(message)] = _offset(message)
+        else:
             log.warning("consumer", error=error.str())
         return False
 

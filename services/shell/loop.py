@@ -19,14 +19,16 @@ from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
+from schemas.kafka.record import KafkaRecord
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
-from services.shell.delivery import Delivery, read, read_replay
+from services.shell.delivery import Delivery, read, read_ahead, read_replay
 from services.shell.draft import Draft
 from services.shell.flood import Flood
 from services.shell.intake import Intake
 from services.shell.lanes import Lanes
 from services.shell.metrics import Metrics
+from services.shell.open_transactions import OpenTransactions
 from services.shell.retry_worker import RetryWorker
 from services.shell.service import Service
 from services.shell.settings import Settings
@@ -58,6 +60,7 @@ class Parts:
     flood: Flood
     clock: Callable[[], datetime]
     metrics: Metrics
+    open_transactions: OpenTransactions | None = None
     probe: Probe = no_probe
 
 
@@ -79,6 +82,8 @@ class Loop:
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
         self._unread: list[Message] = []
+        self._open_transactions = parts.open_transactions
+        self._unread_ahead: list[KafkaRecord] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
         self._maintained_at = -_MAINTAIN_S
@@ -148,6 +153,18 @@ class Loop:
         deliveries = [self._read(message) for message in self._unread]
         self._unread = []
         self._lanes.add(deliveries)
+        self._take_ahead()
+
+    def _take_ahead(self) -> None:
+        """What is said behind other producers' open transactions."""
+        if self._open_transactions is None:
+            return
+        if not self._unread_ahead:
+            self._unread_ahead = self._open_transactions.beyond(self._intake.stands, self._settings.batch_size)
+        prefix = self._settings.topic_prefix
+        deliveries = [read_ahead(record, self._codec, prefix) for record in self._unread_ahead]
+        self._unread_ahead = []
+        self._lanes.add(deliveries)
 
     def _read(self, message: Message) -> Delivery:
         reader = read_replay if message.topic() == self._retry_topic else read
@@ -198,7 +215,7 @@ class Loop:
         for partition in draft.stalled:
             self._stall(partition)
         for delivery in (*draft.done, *draft.duplicates):
-            if delivery.place is not None:
+            if delivery.place is not None and not delivery.is_ahead:
                 self._intake.finish(*delivery.place)
         self._metrics.settled(draft, self._clock())
 
@@ -236,6 +253,9 @@ class Loop:
         self._lanes.give_back(lambda d: d.place is not None and d.place[:2] in places)
         self._unread = [m for m in self._unread if (m.topic(), m.partition()) not in places]
         self._flood.forget(places)
+        self._unread_ahead = [record for record in self._unread_ahead if record.place[:2] not in places]
+        if self._open_transactions:
+            self._open_transactions.forget(places)
 
     def _maintain(self) -> None:
         """Partitions of the inbox, at the start and then hourly."""
