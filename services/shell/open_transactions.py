@@ -177,7 +177,7 @@ class OpenTransactions:
                     self._update(partition, end, now)
 
     def _update(self, partition: Partition, end: Ends, now: float) -> None:
-        it = self._open.get(partition) or HeldPartition(partition, end, now)
+        it = self._open.get(partition) or HeldPartition(partition, end, now, unpack=self._unpack)
         if it.update(end, self._stands[partition], now, self._after_s):
             self._open[partition] = it
         elif self._open.pop(partition, None):
@@ -191,7 +191,7 @@ class OpenTransactions:
         went_on = False
         fetched = await leaders.fetch({it.place: start for it, start in starts.items()})
         for it, start in starts.items():
-            if it.place in fetched and it.take(fetched[it.place], start, unpack=self._unpack):
+            if it.place in fetched and it.take(fetched[it.place], start):
                 went_on = True
                 self._put_last(it)
             self._hand_on(it)

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from schemas.kafka.behind import said_behind
 from schemas.kafka.record import KafkaRecord, record_of
 from services.shell.open_transactions import OpenTransactions
 from tests.servers import TestServers
@@ -333,3 +334,22 @@ def test_a_broker_that_answers_nobody_stops_nothing() -> None:
             assert time.monotonic() - began < 0.1
             time.sleep(0.05)
         assert beyond.held() == {}
+
+
+def test_one_who_reads_what_is_there_reads_behind_open_transactions(
+    servers: TestServers, topic: str, shop: Writer, hanging: Transaction
+) -> None:
+    shop.say("before")
+    hanging.say("inside")
+    second = Transaction(servers, topic)
+    second.say("a")
+    shop.say("b", "c")
+    second.commit()
+    hanging.say("inside", partition=1)
+    shop.say("d", partition=1)
+    high = 7
+    found = list(said_behind(servers.kafka, {(topic, 0): (1, high), (topic, 1): (0, 1)}, pytest.fail))
+    assert values(found) == ["b", "c", "a"]
+    assert list(said_behind(servers.kafka, {(topic, 0): (high, high)}, pytest.fail)) == []
+    found = list(said_behind(servers.kafka, {(topic, 0): (1, 4), (topic, 1): (0, 2)}, pytest.fail))
+    assert sorted(values(found)) == ["a", "b", "d"]

@@ -32,7 +32,7 @@ def read(it: HeldPartition, log: bytes) -> list[int]:
     found: list[int] = []
     while (start := it.start) is not None:
         rest = b"".join(log[a:b] for a, b, last in spans(log) if last >= start)
-        went_on = it.take(rest, start, unpack=False)
+        went_on = it.take(rest, start)
         while (record := it.next()) is not None:
             assert record.value == f"{record.offset}".encode()
             found.append(record.offset)
@@ -145,7 +145,7 @@ def test_a_partition_that_goes_back_is_begun_anew() -> None:
 
 def test_what_can_t_be_read_is_left_until_the_lso_moves() -> None:
     it = held()
-    assert it.take(log_of((OPEN, 1), (PLAIN, 2)) + stored(b"", base=2, magic=1), 0, unpack=False)
+    assert it.take(log_of((OPEN, 1), (PLAIN, 2)) + stored(b"", base=2, magic=1), 0)
     first = it.next()
     assert first is not None
     assert first.offset == 1
