@@ -17,7 +17,7 @@ def test_the_gauge_has_a_line_for_each_partition_that_is_held_up() -> None:
     assert len(lines) == 2
     name, seconds = lines[1].rsplit(" ", 1)
     assert name == ('checkout_open_transaction_seconds{partition="3",service="payment",topic="checkout.requested"}')
-    assert 60 <= float(seconds) < 70
+    assert 60 <= float(seconds) < 60 + 60
 
 
 def test_readyz_names_the_producer_and_where_its_transaction_begins() -> None:
