@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dlq.dialects import OURS
 from dlq.ledger import Entry, State
 from dlq.letters import DeadLetter
 from schemas.choreography import SERVICES, subscriptions

@@ -20,6 +20,7 @@ Place = tuple[str, int, int]
 
 PACKED: Final = "outbox-headers"
 """The header in which Debezium carries all those of an outbox row, as JSON (see compose/debezium/outbox.properties)."""
+BAD_NAME: Final = "the name of a header is not UTF-8; its headers can't be read"
 MAX_PACKED_BYTES: Final = 256 * 1024
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _NEVER_PACKED: Final = (".dlq", ".retry")
@@ -85,7 +86,7 @@ def _headers(message: Message) -> tuple[list[Header], str]:
     try:
         found: Any = _asked_for_headers(message)
     except (SystemError, UnicodeDecodeError):
-        return [], "the name of a header is not UTF-8; its headers can't be read"
+        return [], BAD_NAME
     if found is None:
         return [], ""
     pairs: Any = found.items() if isinstance(found, dict) else found

@@ -43,7 +43,8 @@ class Delivery:
     call, answer: the provider call that the decision asked for last, and its answer. letter_id: its identity as a dead
     letter. replay: which replay it came by. first_failed_at: of a replay. waiting: its row of the retry table, when it
     comes from there. own_headers: of a timer's. span, began_ns: its place in a trace that somebody keeps, and since
-    when it is handled. fault: why it was not handled.
+    when it is handled. fault: why it was not handled. is_ahead: it lies behind an open transaction: the consumer
+    delivers it again, and only then its offset is committed.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Delivery:
     span: TraceContext | None = None
     began_ns: int = 0
     fault: Fault | None = None
+    is_ahead: bool = False
 
     @property
     def seen(self) -> Seen:

@@ -27,6 +27,8 @@ def consumer_config(kafka: Kafka, group: str) -> dict[str, Any]:
         "group.protocol": "consumer",
         # partition n of every topic goes to the same member, so a key is mostly handled by one process
         "group.remote.assignor": "range",
+        # tells where a partition is read to its end, which is where the first open transaction begins
+        "enable.partition.eof": True,
         # offsets are committed by hand, after the database
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -65,6 +67,8 @@ class Intake:
         self._on_revoked = on_revoked
         self._paused = False
         self._stalled: dict[Partition, float] = {}
+        self.stands: dict[Partition, int] = {}
+        """Partitions that were read to their (committed) end, and the offset of that end."""
         self._backlog: list[KafkaRecord] = []
         self._committed_at = self._polled_at = time.monotonic()
         self.assigned: set[Partition] = set()
@@ -93,6 +97,7 @@ class Intake:
 
     def stall(self, partition: Partition, probe_s: float) -> None:
         """Stop a partition where its first unfinished message lies; it is tried again after `probe_s` seconds."""
+        self.stands.pop(partition, None)
         first = self._progress.first_unfinished(partition)
         self._commit(self._progress.forget({partition}), wait=False)
         self._backlog = [record for record in self._backlog if record.place[:2] != partition]
@@ -179,12 +184,12 @@ class Intake:
         self.assigned -= places
         for place in places:
             self._stalled.pop(place, None)
+            self.stands.pop(place, None)
         self._backlog = [record for record in self._backlog if record.place[:2] not in places]
         self._on_revoked(places)
         log.info("partitions given back", count=len(places))
 
-    @staticmethod
-    def _usable(message: Message) -> bool:
+    def _usable(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return True
@@ -192,6 +197,8 @@ class Intake:
             raise KafkaException(error)
         if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
             log.warning("consumer", error=error.str())
+        elif (place := (message.topic() or "", _number(message.partition()))) in self.assigned:
+            self.stands[place] = _number(message.offset())
         return False
 
 

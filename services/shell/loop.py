@@ -17,6 +17,7 @@ from outbox.relay import Probe, no_probe
 from schemas.choreography import retry_topic
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.kafka.record import KafkaRecord, Place
+from services.shell.ahead import Ahead
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
 from services.shell.delivery import Delivery
@@ -27,6 +28,7 @@ from services.shell.intake import Intake
 from services.shell.lanes import Lanes
 from services.shell.maintenance import Maintenance
 from services.shell.metrics import Metrics
+from services.shell.open_transactions import OpenTransactions
 from services.shell.reading import read, read_replay
 from services.shell.retry_worker import RetryWorker
 from services.shell.service import Service
@@ -60,6 +62,7 @@ class Parts:
     metrics: Metrics
     fatal: FatalMessages
     mark: Callable[[Place | None], None]
+    open_transactions: OpenTransactions | None = None
     probe: Probe = no_probe
 
 
@@ -81,6 +84,7 @@ class Loop:
         self._retry_topic = settings.topic_prefix + retry_topic(service.name)
         self._lanes = Lanes()
         self._intake = make_intake(self._give_back)
+        self._ahead = Ahead(parts.open_transactions, self._read, self._intake.stands)
         self._unread: list[KafkaRecord] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
@@ -151,8 +155,9 @@ class Loop:
             self._unread = self._intake.poll(self._settings.batch_size, 0 if self._out or len(self._lanes) else _IDLE_S)
         deliveries = [self._read(record) for record in self._unread]
         self._unread = []
-        self._mark(None)
         self._lanes.add(deliveries)
+        self._lanes.add(self._ahead.deliveries(self._settings.batch_size))
+        self._mark(None)
 
     def _read(self, record: KafkaRecord) -> Delivery:
         if not record.defect:
@@ -202,7 +207,7 @@ class Loop:
         for partition in draft.stalled:
             self._stall(partition)
         for delivery in (*draft.done, *draft.duplicates):
-            if delivery.place is not None:
+            if delivery.place is not None and not delivery.is_ahead:
                 self._intake.finish(*delivery.place)
         self._metrics.settled(draft, self._clock())
 
@@ -239,4 +244,5 @@ class Loop:
     def _give_back(self, places: set[tuple[str, int]]) -> None:
         self._lanes.give_back(lambda d: d.place is not None and d.place[:2] in places)
         self._unread = [record for record in self._unread if record.place[:2] not in places]
+        self._ahead.forget(places)
         self._flood.forget(places)

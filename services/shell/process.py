@@ -32,10 +32,12 @@ from services.shell.fatal_messages import FatalMessages, InHand
 from services.shell.flood import Flood
 from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
+from services.shell.held_up import HeldUp, described
 from services.shell.intake import Intake, consumer_config
 from services.shell.lag import Lag
 from services.shell.loop import Loop, Parts
 from services.shell.metrics import Metrics
+from services.shell.open_transactions import OpenTransactions
 from services.shell.retry_worker import RetryWorker
 from services.shell.scribe import Scribe
 from services.shell.service import Service
@@ -94,6 +96,7 @@ class _Process:
         self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
         self._relay = self._make_relay(settings, engine, probe)
+        self._open_transactions = self._make_open_transactions(settings)
         self._loop = self._make_loop(settings, engine, codec, probe)
         self._measure(settings, engine)
         self._threads = [
@@ -146,7 +149,7 @@ class _Process:
         worker = RetryWorker(claims, self._gates, codec, prefix, settings.retry_poll_s, _now)
         parts = Parts(
             codec, engine, batch, self._committed, self._calls, worker, flood, _now, self._metrics, fatal, in_hand.mark,
-            probe,
+            self._open_transactions, probe,
         )  # fmt: skip
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
         config = consumer_config(settings.kafka, group)
@@ -161,6 +164,14 @@ class _Process:
         """Published straight from memory; what is lost on the way is in the table."""
         self._relay.offer(records)
         self._wake.set()
+
+    def _make_open_transactions(self, settings: Settings) -> OpenTransactions | None:
+        if not settings.open_transaction_after_s:
+            return None
+        after_s, unpack = settings.open_transaction_after_s, settings.unpack_outbox_headers
+        made = OpenTransactions(settings.kafka, after_s=after_s, unpack=unpack)
+        self._metrics.registry.register(HeldUp(self._service.name, settings.topic_prefix, made.held))
+        return made
 
     def _make_gates(self, service: Service) -> Gates:
         """One per provider operation, and one for look-ups."""
@@ -206,6 +217,8 @@ class _Process:
         self._in_hand.close()
         if self._calls:
             self._calls.close()
+        if self._open_transactions:
+            self._open_transactions.close()
         self._health.close()
         self._wake.close()
         self._end_tracing()
@@ -241,7 +254,12 @@ class _Process:
 
     def _detail(self) -> dict[str, object]:
         """What does not keep the process from working, and should be seen: for /readyz."""
-        return {"breakers": self._gates.states(), "partitions_stopped": self._loop.stalled()}
+        held = described(self._open_transactions.held()) if self._open_transactions else []
+        return {
+            "breakers": self._gates.states(),
+            "partitions_stopped": self._loop.stalled(),
+            "open_transactions": held,
+        }
 
 
 def _join(thread: threading.Thread, limit_s: float) -> None:

@@ -48,6 +48,11 @@ class Settings(KafkaSettings):
     flood_at_least: int = Field(50, ge=0, description="Failures in a partition before it can be a flood; 0: never")
     flood_window: int = Field(100, ge=1, description="A partition stops when most of so many messages failed")
     flood_probe_s: float = Field(30.0, gt=0, description="Seconds until a stopped partition is tried with one message")
+    open_transaction_after_s: float = Field(
+        5.0,
+        ge=0,
+        description="Seconds after which what lies behind another producer's open transaction is read; 0: never",
+    )
     baggage_names: str = Field(
         "", description="Names in the W3C header baggage that are handed on, comma separated; all others are dropped"
     )

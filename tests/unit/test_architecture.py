@@ -20,6 +20,7 @@ LONG: Final = {
     "schemas/choreography.py": "the map, which is read as one table",
     "schemas/events.py": "every event on one page",
     "services/checkout/decisions.py": "one state machine, read as a whole",
+    "services/shell/process.py": "the parts of a process, and the order in which they start and stop",
 }
 """Modules that may be longer than LINES, and why."""
 
