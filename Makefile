@@ -9,7 +9,7 @@ COMPOSE = COMPOSE_PROFILES=$(PROFILES) $(if $(findstring traces,$(PROFILES)),TRA
 	docker compose -f compose/compose.yaml
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: help setup run observer test proof bench bench-long lint up down clean
+.PHONY: help setup run observer test proof fuzz bench bench-long lint up down clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -43,6 +43,9 @@ test: setup  ## all tests, on real servers
 
 proof: setup  ## the slow proofs: ten kills, ten thousand dead letters, order
 	$(BIN)/pytest -m slow -n 0 -s tests
+
+fuzz: setup  ## a hundred thousand hostile messages beside honest checkouts; ARGS="--messages 5000 --seed 7" for others
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(BENCH_STAMP)  ## what it does in a second, beside Faust, FastStream, DBOS and Debezium; ARGS="latency --runs 1" for a part
 	$(BIN)/python -m compose.bench $(ARGS)
