@@ -4,8 +4,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,29 +112,23 @@ def fuzz(
         )
 
 
-def _exporter(system: System) -> subprocess.Popen[bytes]:
+@contextmanager
+def _exporter(system: System) -> Iterator[subprocess.Popen[bytes]]:
     """`dlq metrics`, which reads all that lies on the topics of the dead letters."""
+    command = [str(Path(sys.executable).with_name("dlq")), "metrics", "--port", "0", "--every", "10s"]
     with (system.folder / "exporter.log").open("wb") as log:
-        return closing_process(
-            subprocess.Popen(
-                [str(Path(sys.executable).with_name("dlq")), "metrics", "--port", "0", "--every", "10s"],
-                env=system.env, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,  # noqa: PLW1509
-            )
-        )  # fmt: skip
-
-
-def closing_process(process: subprocess.Popen[bytes]) -> Any:
-    """Ends it at the end of a `with`."""
-
-    class Ended:
-        def __enter__(self) -> subprocess.Popen[bytes]:
-            return process
-
-        def __exit__(self, *_: object) -> None:
-            process.terminate()
-            process.wait(20)
-
-    return Ended()
+        process = subprocess.Popen(
+            command,
+            env=system.env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def _encoders(system: System) -> dict[str, Callable[[str], bytes]]:
