@@ -12,7 +12,8 @@ from schemas.decision import Decision
 from schemas.events import CheckoutRequested, Line
 from schemas.failures import Code
 from services.checkout.decisions import handlers
-from services.checkout.rules import CURRENCIES, MAX_TOTAL_MINOR, problem_of, short
+from schemas.limits import CURRENCIES, MAX_TOTAL_MINOR, short
+from services.checkout.rules import problem_of
 
 from . import making as a
 
