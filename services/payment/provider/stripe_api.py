@@ -23,7 +23,7 @@ Body = dict[str, Any]
 
 
 class _BoundedClient(stripe.AIOHTTPClient):
-    """The library's HTTP client, but for an answer's length: it would read one of any. The session is not closed here."""
+    """The library's HTTP client, which would read an answer of any length. It does not close its session."""
 
     def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
         super().__init__(timeout=timeout, session=session)
@@ -41,7 +41,8 @@ class _BoundedClient(stripe.AIOHTTPClient):
             response = await asked
         # the library tells a connection that failed from an answer by this class
         except (TimeoutError, aiohttp.ClientError) as error:
-            raise stripe.APIConnectionError(f"no answer: {type(error).__name__}") from error
+            text = f"no answer: {type(error).__name__}"
+            raise stripe.APIConnectionError(text) from error  # type: ignore[no-untyped-call]
         async with response:
             return await read_bounded(response.content), response.status, response.headers
 
