@@ -217,13 +217,13 @@ ABSENT_MINDED: Final = {
     "the warehouse without a tombstone": ("warehouse.decisions", "return Decision(closed, ", "return Decision(known, "),
     "the warehouse reserves twice": (
         "warehouse.decisions",
-        "if shelf.reservation is not None:\n        return _nothing_to_do(shelf.reservation)\n    units",
-        "units",
+        "if shelf.reservation is not None:\n        return _nothing_to_do(shelf.reservation)\n    missing",
+        "missing",
     ),
     "the warehouse gives up what is reserved": (
         "warehouse.decisions",
-        "if shelf.reservation is not None:\n        return _nothing_to_do(shelf.reservation)\n    rejected",
-        "rejected",
+        "if shelf.reservation is not None:\n        return _nothing_to_do(shelf.reservation)\n    if isinstance",
+        "if isinstance",
     ),
     "the warehouse gives up what is committed": (
         "warehouse.decisions", "if known is None or known.status is not Status.RESERVED:", "if known is None:"
