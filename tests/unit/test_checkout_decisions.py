@@ -516,7 +516,7 @@ def test_an_authorization_of_other_money_that_can_not_be_handled_ends_nothing(ch
     assert a.changes_nothing(give_up(known, replace(a.AUTHORIZED, **changes)), known)
 
 
-# --- what other services write -----------------------------------------------------------------------------------------
+# --- what other services write ---------------------------------------------------------------------------------------
 
 NO_CODES: Final = {
     "a megabyte": "X" * (2**20 - 150),
