@@ -3,16 +3,15 @@
 A card number has 13 to 19 digits, begins with 3 to 6 or with 22 to 27, and its last digit is Luhn's check digit
 (ISO/IEC 7812-1; what begins with 20 or 21 is no card of any network, but every date of this century). The digits may be
 of any script, in groups with one separator between two of them: a space, dash, dot or underscore, or a character that
-nobody sees. A group is never cut: a longer run of digits is no card number.
+is not seen. A group is never cut: a longer run of digits is no card number.
 
 By chance one number in twenty looks like a card's, so digits inside a UUID or a hexadecimal digest never count.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import accumulate
 from typing import Final
 
 Span = tuple[int, int]
@@ -22,14 +21,30 @@ _LEAST: Final = 13
 _MOST: Final = 19
 _KEPT: Final = 4
 """The last digits, by which people tell cards apart. Source: PCI DSS 3.4.1, which allows them to be shown."""
+_SHORT: Final = 4096
+"""Characters in which every way to group digits is tried; in more, only those in which cards are printed.
+
+Trying them all takes a second for a megabyte of single digits, and a megabyte may be what a hostile message sends.
+"""
 
 _LONG: Final = re.compile(r"[0-9](?:[ ._\0-]?[0-9]){12,}")
 _LONG_BYTES: Final = re.compile(_LONG.pattern.encode())
+_LONG_ANY: Final = re.compile(r"\d(?:[\W_]?\d){12}")
+"""The same for digits and separators of all scripts: finds more."""
 _GROUP: Final = re.compile(r"[0-9]+")
 _BEGINS: Final = re.compile(r"[3-6]|2[2-7]")
+_PRINTED: Final = tuple(
+    re.compile(rf"(?<![0-9])(?=({form.replace(' ', '[ ._-]')})(?![0-9]))")
+    for form in (
+        r"[0-9]{13,19}",
+        r"[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{1,7}",
+        r"[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{4} [0-9]{1,3}",
+        r"[0-9]{4} [0-9]{6} [0-9]{3,5}",
+    )
+)
 _UUID: Final = re.compile(r"(?<![0-9])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9])")
 _DIGEST: Final = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[a-fA-F])(?:[0-9a-fA-F]{8}){2,16}(?![0-9A-Za-z])")
-"""Ids of spans, traces and objects, digests: 16, 24, 32, … 128 hexadecimal digits, at least one of them a letter."""
+"""Ids of spans and traces, and digests: 16, 24, 32, … 128 hexadecimal digits, at least one of them a letter."""
 
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -41,15 +56,10 @@ def has_card_number(text: str) -> bool:
 
 def masked(text: str) -> str:
     """The text with each card number replaced by a remark that keeps its last four digits."""
-    spans = _spans(text)
-    if not spans:
-        return text
-    parts, done = [], 0
-    for begin, end in spans:
-        digits = "".join(_GROUP.findall(_plain(text[begin:end])))
-        parts += [text[done:begin], f"[card number removed, ends {digits[-_KEPT:]}]"]
-        done = end
-    return "".join([*parts, text[done:]])
+    # a text that has become short is looked through once more, in every grouping
+    while spans := _spans(text):
+        text = _replaced(text, spans, _remark)
+    return text
 
 
 def masked_bytes(raw: bytes) -> bytes:
@@ -57,59 +67,72 @@ def masked_bytes(raw: bytes) -> bytes:
     if raw.isascii() and not _LONG_BYTES.search(raw):
         return raw
     text = raw.decode("utf-8", "surrogateescape")
-    parts, done = [], 0
-    for begin, end in _spans(text):
-        parts += [text[done:begin], _starred(text[begin:end])]
-        done = end
-    return "".join([*parts, text[done:]]).encode("utf-8", "surrogateescape")
+    return _replaced(text, _spans(text), _starred).encode("utf-8", "surrogateescape")
+
+
+def _remark(number: str) -> str:
+    digits = "".join(_GROUP.findall(_plain(number)))
+    return f"[card number removed, ends {digits[-_KEPT:]}]"
 
 
 def _starred(number: str) -> str:
-    digits = [at for at, char in enumerate(_plain(number)) if char.isdigit()]
-    hidden = set(digits[:-_KEPT])
+    hidden = [at for at, char in enumerate(_plain(number)) if char.isdigit()][:-_KEPT]
     # a digit of another script takes several bytes
     return "".join("*" * len(char.encode()) if at in hidden else char for at, char in enumerate(number))
 
 
+def _replaced(text: str, spans: list[Span], other: Callable[[str], str]) -> str:
+    parts, done = [], 0
+    for begin, end in spans:
+        parts += [text[done:begin], other(text[begin:end])]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
 def _spans(text: str) -> list[Span]:
     """Where card numbers stand, from left to right; those that overlap are one."""
+    short = len(text) <= _SHORT
+    if not (short or text.isascii() or _LONG_ANY.search(text)):
+        return []
     plain = _plain(text)
     if not _LONG.search(plain):
         return []
     plain = _DIGEST.sub(_nothing, _UUID.sub(_nothing, plain))
-    return _joined(span for run in _LONG.finditer(plain) for span in _numbers(plain, run.span()))
+    return _joined(sorted(_grouped(plain) if short else _printed(plain)))
 
 
 def _nothing(found: re.Match[str]) -> str:
     return "x" * len(found[0])
 
 
-def _numbers(plain: str, run: Span) -> Iterable[Span]:
-    """The card numbers in a run of digits: every row of whole groups that has the length, the beginning and the check.
-
-    A run may be as long as a message, so a row's check sum is the difference of two sums that are known by then.
-    """
-    groups = [found.span() for found in _GROUP.finditer(plain, *run)]
-    digits = [int(digit) for begin, end in groups for digit in plain[begin:end]]
-    plain_first = _sums(digits, 0)
-    plain_second = _sums(digits, 1)
-    starts = [0, *accumulate(end - begin for begin, end in groups)]
-    for first, (begin, _) in enumerate(groups):
-        if not _BEGINS.match("".join(map(str, digits[starts[first] : starts[first] + 2]))):
-            continue
-        for last in range(first, len(groups)):
-            count = starts[last + 1] - starts[first]
-            if count > _MOST:
-                break
-            # the last digit counts once, the one before it twice, and so on
-            sums = plain_second if starts[last + 1] % 2 == 0 else plain_first
-            if count >= _LEAST and (sums[starts[last + 1]] - sums[starts[first]]) % 10 == 0:
-                yield begin, groups[last][1]
+def _grouped(plain: str) -> Iterator[Span]:
+    """Rows of whole groups, whatever their lengths are."""
+    for run in _LONG.finditer(plain):
+        groups = [found.span() for found in _GROUP.finditer(plain, *run.span())]
+        for first, (begin, _) in enumerate(groups):
+            digits = ""
+            for start, end in groups[first : first + _MOST]:
+                digits += plain[start:end]
+                if len(digits) > _MOST:
+                    break
+                if _is_number(digits):
+                    yield begin, end
 
 
-def _sums(digits: list[int], single: int) -> list[int]:
-    """Sums of the first n digits, those at places of this parity counted once and the others as Luhn doubles them."""
-    return [0, *accumulate(d if at % 2 == single else _DOUBLED[d] for at, d in enumerate(digits))]
+def _printed(plain: str) -> Iterator[Span]:
+    """Groups as they are printed on cards, and numbers without any."""
+    for form in _PRINTED:
+        for found in form.finditer(plain):
+            if _is_number("".join(_GROUP.findall(found[1]))):
+                yield found.span(1)
+
+
+def _is_number(digits: str) -> bool:
+    if not (_LEAST <= len(digits) <= _MOST and _BEGINS.match(digits)):
+        return False
+    # Luhn's check. Source: ISO/IEC 7812-1, annex B
+    backwards = [int(digit) for digit in reversed(digits)]
+    return (sum(backwards[::2]) + sum(_DOUBLED[digit] for digit in backwards[1::2])) % 10 == 0
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
@@ -134,4 +157,4 @@ def _plain_character(char: str) -> str:
     digit = unicodedata.digit(unicodedata.normalize("NFKC", char)[:1], None)
     if digit is not None:
         return str(digit)
-    return "-" if unicodedata.category(char) in ("Zs", "Pd", "Cf") or char in "−·。．" else "x"  # noqa: RUF001
+    return "-" if unicodedata.category(char) in ("Zs", "Pd", "Cf") or char in "\u2212\u00b7\u3002" else "x"

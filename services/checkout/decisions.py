@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
-from schemas.decision import Decision
+from schemas.decision import Decision, UnsafeError
 from schemas.events import (
     CheckoutAccepted,
     CheckoutCancelRequested,
@@ -32,7 +32,9 @@ from schemas.events import (
     WarehouseReleased,
 )
 from schemas.failures import Code, entry_of
-from services.checkout.rules import Problem, problem_of, short
+from schemas.limits import code_said, identifier_fault, short
+from services.checkout.money import check_answers, check_paid, check_refunded, check_voided
+from services.checkout.rules import Problem, problem_of
 from services.checkout.state import BEFORE_CAPTURE, OPEN, Checkout, DeadlinePassed, Outcome, Status
 
 _ORDERS: Final = UUID("8d6b8f0e-5f0b-4b43-9c0e-6a2f5f3a7c11")
@@ -95,11 +97,13 @@ def on_payment_authorized(known: Checkout | None, event: PaymentAuthorized, _at:
     """Create the order. Too late: the payment hears checkout.failed and lets the money go."""
     if known is None:
         return Decision(None, early=_NOBODYS)
+    check_paid(known, event)
     if known.status is not Status.ACCEPTED:
         return _too_late(known)
     order_id = uuid5(_ORDERS, event.checkout_id)
     confirmed = CheckoutConfirmed(checkout_id=event.checkout_id, order_id=order_id)
-    return Decision(replace(known, status=Status.AUTHORIZED, order_id=order_id, delay=None), (confirmed,))
+    paid = replace(known, status=Status.AUTHORIZED, order_id=order_id, payment_id=event.payment_id, delay=None)
+    return Decision(paid, (confirmed,))
 
 
 def on_warehouse_confirmed(known: Checkout | None, _event: WarehouseConfirmed, _at: datetime) -> Outcome:
@@ -115,6 +119,7 @@ def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: dat
     """An end: completed. After checkout.failed it is no end: the payment refunds."""
     if known is None:
         return Decision(None, early=_NOBODYS)
+    check_paid(known, event)
     if known.status not in OPEN:
         return _too_late(known)
     if known.order_id is None:
@@ -128,20 +133,22 @@ def on_payment_captured(known: Checkout | None, event: PaymentCaptured, _at: dat
     )
     # the capture may be heard before the commitment that it followed, and after tries without an answer
     via = () if known.status is Status.CAPTURE_PENDING else (Status.CAPTURE_PENDING,)
-    return Decision(replace(known, status=Status.CAPTURED, delay=None), (completed,), via=via)
+    paid = replace(known, status=Status.CAPTURED, payment_id=event.payment_id, delay=None)
+    return Decision(paid, (completed,), via=via)
 
 
 def on_payment_delayed(known: Checkout | None, event: PaymentDelayed, _at: datetime) -> Outcome:
     """Nothing is lost yet: the payment waits for its provider. What the customer reads meanwhile is in the event."""
     if known is None:
         return Decision(None, early=_NOBODYS)
+    code, remark = code_said(event.code)
     if event.operation == "authorize" and known.status is Status.ACCEPTED:
-        note = f"payment delayed: {event.code}, {event.attempts} tries"
-        return Decision(replace(known, delay=event.code), note=note)
+        note = _joined(f"payment delayed: {code}, {max(event.attempts, 0)} tries", remark)
+        return Decision(replace(known, delay=code), note=note)
     if event.operation == "capture" and known.status in BEFORE_CAPTURE:
         # each try is a pass through capture_pending
         via = () if known.status is Status.CAPTURE_PENDING else (Status.CAPTURE_PENDING,)
-        return Decision(replace(known, status=Status.CAPTURE_FAILED, delay=event.code), via=via)
+        return Decision(replace(known, status=Status.CAPTURE_FAILED, delay=code), via=via)
     return _too_late(known)
 
 
@@ -172,21 +179,30 @@ def on_warehouse_released(known: Checkout | None, event: WarehouseReleased, _at:
     """The warehouse's answer to checkout.failed; or a reservation that lapsed before the money was authorized."""
     if known is None:
         return Decision(None, early=_NOBODYS)
-    if event.outcome != "lapsed":
+    if event.outcome in ("released", "nothing"):
+        check_answers(known, event.TYPE)
         return _let_go(replace(known, stock_let_go=True))
+    if event.outcome != "lapsed":
+        raise UnsafeError(f"{event.TYPE} has the outcome {short(event.outcome, 40)!r}: lapsed, released or nothing")
     if known.status is Status.ACCEPTED:
         return _fail(known, Code.RESERVATION_LAPSED, "")
     return Decision(known, note="the reservation lapsed")
 
 
-def on_payment_voided(known: Checkout | None, _event: PaymentVoided, _at: datetime) -> Outcome:
+def on_payment_voided(known: Checkout | None, event: PaymentVoided, _at: datetime) -> Outcome:
     """The payment's answer to checkout.failed: nothing is held."""
-    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, early=_NOBODYS)
+    if known is None:
+        return Decision(None, early=_NOBODYS)
+    check_voided(known, event)
+    return _let_go(replace(known, money_let_go=True, payment_id=event.payment_id or known.payment_id))
 
 
-def on_payment_refunded(known: Checkout | None, _event: PaymentRefunded, _at: datetime) -> Outcome:
+def on_payment_refunded(known: Checkout | None, event: PaymentRefunded, _at: datetime) -> Outcome:
     """The payment's answer to checkout.failed: what was captured went back."""
-    return _let_go(replace(known, money_let_go=True)) if known else Decision(None, early=_NOBODYS)
+    if known is None:
+        return Decision(None, early=_NOBODYS)
+    check_refunded(known, event)
+    return _let_go(replace(known, money_let_go=True, payment_id=event.payment_id))
 
 
 def on_deadline_passed(known: Checkout | None, _event: DeadlinePassed, at: datetime) -> Outcome:
@@ -201,16 +217,23 @@ def give_up_accepting(known: Checkout | None, event: CheckoutRequested, at: date
     """A request can't be handled, however often it is tried: it fails. A copy never undoes what was accepted."""
     if known is not None and known.status is not Status.CANCELLED_FIRST:
         return _too_late(known)
-    # nobody has looked at the request's fields: what is no customer's id must not be kept
-    customer = short(event.customer_id)
+    # the request's fields were not looked at yet: what is no customer's id must not be kept
+    customer = "" if identifier_fault(event.customer_id) else event.customer_id
     fresh = Checkout(checkout_id=event.checkout_id, status=Status.FAILED, created_at=at, customer_id=customer)
     return _fail(fresh, code, f"{event.TYPE} could not be handled")
 
 
 def give_up_ordering(known: Checkout | None, event: PaymentAuthorized, _at: datetime, code: str) -> Outcome:
-    """No order can be made, however often it is tried: the checkout fails, and everybody lets go."""
+    """No order can be made, however often it is tried: the checkout fails, and everybody lets go.
+
+    A message about other money can't be handled either, and undoes nothing.
+    """
     if known is None or known.status is not Status.ACCEPTED:
         return _too_late(known) if known else Decision(None)
+    try:
+        check_paid(known, event)
+    except UnsafeError:
+        return Decision(known)
     return _fail(known, code, f"{event.TYPE} could not be handled")
 
 
@@ -270,7 +293,9 @@ def _too_late(known: Checkout) -> Outcome:
 
 
 def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) -> Outcome:
-    entry = entry_of(code)
+    """The end. Code and detail may be another service's: checkout.failed stays short and readable."""
+    code, remark = code_said(code)
+    detail, entry = _joined(detail, remark), entry_of(code)
     failed = CheckoutFailed(
         checkout_id=known.checkout_id,
         customer_id=known.customer_id,
@@ -282,6 +307,10 @@ def _fail(known: Checkout, code: str, detail: str, via: tuple[str, ...] = ()) ->
         retryable=entry.retryable,
     )
     return Decision(replace(known, status=Status.FAILED, code=code, detail=detail, delay=None), (failed,), via=via)
+
+
+def _joined(detail: str, remark: str) -> str:
+    return short(f"{detail}; {remark}" if detail and remark else detail or remark)
 
 
 def _let_go(known: Checkout) -> Outcome:

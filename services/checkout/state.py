@@ -35,6 +35,7 @@ class Checkout:
     """All that the service knows of one checkout. Amounts in the currency's minor unit.
 
     created_at: when it was first heard of. delay: why the payment waits for its provider; None while it doesn't.
+    payment_id: the provider's id of the payment that was authorized for it, as far as payment has named one in time.
     """
 
     checkout_id: str
@@ -47,6 +48,7 @@ class Checkout:
     expires_at: datetime | None = None
     accepted: bool = False
     order_id: UUID | None = None
+    payment_id: str | None = None
     code: str | None = None
     detail: str = ""
     delay: str | None = None

@@ -45,6 +45,9 @@ CHECKOUTS_V3: Final = (
     "ALTER TABLE checkouts SET (fillfactor = 50)",
 )
 
+# rows that are older know no payment: theirs is not compared
+CHECKOUTS_V6: Final = ("ALTER TABLE checkouts ADD COLUMN payment_id text",)
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",
@@ -56,6 +59,7 @@ _TYPES: Final = {
     "expires_at": "timestamptz",
     "accepted": "boolean",
     "order_id": "uuid",
+    "payment_id": "text",
     "code": "text",
     "detail": "text",
     "delay": "text",

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from schemas.decision import Decision, NotAsked, Unknown
+from schemas.decision import Decision, NotAsked, Unknown, UnsafeError
 from schemas.events import CheckoutAccepted, CheckoutFailed, Event, WarehouseConfirmed, WarehouseReserved
 from schemas.failures import Code
+from schemas.limits import accepted_fault
 from services.payment import steps
 from services.payment.provider.protocol import Authorized, Refusal, Refused, Told
 from services.payment.state import LET_GO, MAYBE_HELD, NOTHING_HELD, Outcome, Payment, Status, Wallet
@@ -30,6 +31,9 @@ _NOT_YET_AUTHORIZED = (Status.RESERVED_FIRST, *_CAN_AUTHORIZE)
 def on_checkout_accepted(wallet: Wallet, event: CheckoutAccepted, at: datetime, told: Told | None = None) -> Outcome:
     """Record the payment to come, once its method is known to be the customer's; authorize if stock is reserved."""
     known = wallet.payment
+    fault = accepted_fault(event) or _conflict(known, event)
+    if fault:
+        raise UnsafeError(f"{event.TYPE}: {fault}")
     if known is not None and known.status in _CAN_AUTHORIZE and known.status is not Status.EXPECTED:
         return steps.authorize(known, at, told)
     if known is not None and known.status is not Status.RESERVED_FIRST:
@@ -109,6 +113,9 @@ def give_up_authorizing(wallet: Wallet, event: Event, _at: datetime, code: str) 
     known = wallet.payment or Payment(checkout_id=event.checkout_id, status=Status.EXPECTED)
     if known.status not in _NOT_YET_AUTHORIZED:
         return _nothing_to_do(known)
+    if isinstance(event, CheckoutAccepted) and (accepted_fault(event) or _conflict(known, event)):
+        # what can't be charged, or is not what was accepted, ends no checkout
+        return Decision(wallet.payment)
     return steps.authorization_given_up(known, code)
 
 
@@ -127,6 +134,19 @@ def giving_up() -> dict[str, Callable[..., Outcome]]:
         WarehouseReserved.TYPE: give_up_authorizing,
         WarehouseConfirmed.TYPE: give_up_capturing,
     }
+
+
+def _conflict(known: Payment | None, event: CheckoutAccepted) -> str | None:
+    """What another acceptance of the same checkout says otherwise; a copy says the same."""
+    # what was reserved or failed first has no amount yet
+    if known is None or not known.amount_minor:
+        return None
+    if (event.total_minor, event.currency) != (known.amount_minor, known.currency):
+        accepted = f"{known.amount_minor} {known.currency}"
+        return f"{event.total_minor} {event.currency}, and {accepted} was accepted before"
+    if (event.customer_id, event.payment_method_id) != (known.customer_id, known.payment_method_id):
+        return "another customer or payment method than was accepted before"
+    return None
 
 
 def _nothing_to_do(known: Payment | None) -> Outcome:

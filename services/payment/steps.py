@@ -139,6 +139,8 @@ def refund(known: Payment, told: Told | None) -> Outcome:
         case None:
             call = Refund(checkout_id=known.checkout_id, payment_id=_payment_id(known), amount_minor=known.amount_minor)
             return Decision(replace(known, status=Status.REFUNDING), call=call)
+        case Refunded() if told.amount_minor != known.amount_minor:
+            raise UnsafeError(f"{told.amount_minor} was given back, {known.amount_minor} was asked for")
         case Refunded() | Refused(refusal=Refusal.REFUNDED_ALREADY):
             refunded = PaymentRefunded(
                 checkout_id=known.checkout_id,

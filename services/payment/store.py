@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from outbox.bulk import array
 from outbox.prepared import Prepared
 from schemas.events import CheckoutAccepted, Event
+from schemas.limits import is_identifier
 from services.payment.state import Payment, PaymentMethod, Wallet
 from services.payment.tables import PAYMENTS
 from services.shell.states import States
@@ -47,7 +48,9 @@ class Wallets:
 def load(db: Connection, events: Sequence[Event]) -> Wallets:
     """The payments that `events` are about, and the payment methods that they name: two statements at most."""
     payments = PAYMENTS.load(db, (event.checkout_id for event in events))
-    named = sorted({event.payment_method_id for event in events if isinstance(event, CheckoutAccepted)})
+    # what is no identifier is in no row, and may be what Postgres takes for no text
+    ids = {event.payment_method_id for event in events if isinstance(event, CheckoutAccepted)}
+    named = sorted(filter(is_identifier, ids))
     rows = _LOAD_METHODS.rows(db, {"ids": array("text", named)}) if named else []
     methods = [PaymentMethod(payment_method_id=name, customer_id=owner, token=token) for name, owner, token in rows]
     return Wallets(payments, {method.payment_method_id: method for method in methods})

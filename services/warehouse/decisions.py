@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from schemas.decision import Decision
+from schemas.decision import Decision, UnsafeError
 from schemas.events import (
     CheckoutAccepted,
     CheckoutConfirmed,
@@ -24,6 +24,7 @@ from schemas.events import (
     WarehouseReserved,
 )
 from schemas.failures import Code
+from schemas.limits import accepted_fault
 
 
 class Status(StrEnum):
@@ -101,11 +102,12 @@ def stock_moves(old: Reservation | None, new: Reservation | None) -> list[tuple[
 
 def on_checkout_accepted(shelf: Shelf, event: CheckoutAccepted, at: datetime, *, hold_for: timedelta) -> Outcome:
     """Set every line aside, or none. After checkout.failed the door is closed."""
+    units = _units(event)
+    fault = accepted_fault(event) or _conflict(shelf.reservation, units)
+    if fault:
+        raise UnsafeError(f"{event.TYPE}: {fault}")
     if shelf.reservation is not None:
         return _nothing_to_do(shelf.reservation)
-    units = Counter[str]()
-    for line in event.lines:
-        units[line.sku] += line.quantity
     missing = _missing(shelf.stock, units)
     if missing is not None:
         code, sku = missing
@@ -170,6 +172,9 @@ def give_up_reserving(shelf: Shelf, event: Event, _at: datetime, code: str) -> O
     """Stock can't be reserved, however often it is tried: the checkout has to fail, and says so to everybody."""
     if shelf.reservation is not None:
         return _nothing_to_do(shelf.reservation)
+    if isinstance(event, CheckoutAccepted) and accepted_fault(event):
+        # what can't be reserved ends no checkout
+        return Decision(None)
     rejected = Reservation(checkout_id=event.checkout_id, status=Status.REJECTED)
     return Decision(rejected, (WarehouseRejected(checkout_id=event.checkout_id, code=code),))
 
@@ -187,6 +192,20 @@ def give_up_committing(shelf: Shelf, event: Event, _at: datetime, code: str) -> 
 def giving_up() -> dict[str, Callable[..., Outcome]]:
     """Event type -> what is announced when its retries are exhausted. A release is never given up quietly."""
     return {CheckoutAccepted.TYPE: give_up_reserving, CheckoutConfirmed.TYPE: give_up_committing}
+
+
+def _units(event: CheckoutAccepted) -> Counter[str]:
+    units = Counter[str]()
+    for line in event.lines:
+        units[line.sku] += line.quantity
+    return units
+
+
+def _conflict(known: Reservation | None, units: Mapping[str, int]) -> str | None:
+    """Whether another acceptance of the same checkout asks for other units; a copy asks for the same."""
+    # what failed first or was not there has no units
+    other = known is not None and known.units and dict(known.units) != dict(units)
+    return "other products or quantities than were accepted before" if other else None
 
 
 def _nothing_to_do(known: Reservation | None) -> Outcome:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from outbox.bulk import array
 from outbox.prepared import Prepared
 from schemas.events import CheckoutAccepted, Event
+from schemas.limits import MAX_LINES, is_identifier
 from services.shell.service import DueTimer
 from services.shell.states import States
 from services.warehouse.decisions import Reservation, ReservationExpired, Shelf, Stock, stock_moves
@@ -86,7 +87,9 @@ def load(db: Connection, events: Sequence[Event]) -> Shelves:
 
 
 def _skus(reservations: States[Reservation], events: Sequence[Event]) -> set[str]:
-    wanted = {line.sku for event in events if isinstance(event, CheckoutAccepted) for line in event.lines}
+    """What may have to be reserved or moved; a forged basket of a million lines is refused, and loads nothing."""
+    baskets = [event.lines for event in events if isinstance(event, CheckoutAccepted)]
+    wanted = {line.sku for lines in baskets if len(lines) <= MAX_LINES for line in lines if is_identifier(line.sku)}
     return wanted.union(*(reservation.units for reservation in reservations.known()))
 
 

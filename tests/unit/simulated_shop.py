@@ -1,8 +1,11 @@
-"""What a simulated shop sells and asks for: little stock, and payment methods of every kind."""
+"""What a simulated shop sells and asks for: little stock, payment methods of every kind; and what a forger says."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
-from typing import Final
+from typing import Any, Final
 
+from schemas import events as ev
 from schemas.events import CheckoutRequested, Line
 from services.payment.state import PaymentMethod
 
@@ -27,4 +30,39 @@ def request(rng: Random, checkout_id: str) -> CheckoutRequested:
         currency="EUR",
         total_minor=total + (rng.random() < 0.05),
         lines=lines,
+    )
+
+
+_LATER: Final = datetime(2026, 12, 31, tzinfo=UTC)
+
+
+def forged(rng: Random, asked: CheckoutRequested) -> tuple[str, ev.Event]:
+    """(who hears it, a message about money or goods that differ from what was asked for)."""
+    right: dict[str, Any] = {"checkout_id": asked.checkout_id, "payment_id": "pay_forged", "currency": asked.currency}
+    right["amount_minor"] = asked.total_minor
+    wrong = right | rng.choice(
+        ({"amount_minor": 1000}, {"amount_minor": -1}, {"amount_minor": asked.total_minor + 1}, {"currency": "JPY"})
+    )
+    void = {"checkout_id": asked.checkout_id, "payment_id": "pay_forged", "amount_minor": 1000}
+    line = replace(asked.lines[0], quantity=asked.lines[0].quantity + 1)
+    accepted = ev.CheckoutAccepted(
+        checkout_id=asked.checkout_id,
+        customer_id=asked.customer_id,
+        payment_method_id=asked.payment_method_id,
+        currency=asked.currency,
+        total_minor=line.quantity * line.unit_price_minor - 1,
+        lines=(line,),
+        expires_at=_LATER,
+    )
+    return rng.choice(
+        (
+            ("checkout", ev.PaymentAuthorized(**wrong, capture_before=_LATER)),
+            ("checkout", ev.PaymentCaptured(**wrong)),
+            ("checkout", ev.PaymentRefunded(**wrong)),
+            ("checkout", ev.PaymentVoided(**void, outcome="voided")),
+            ("checkout", ev.PaymentVoided(**void, outcome="kept")),
+            ("checkout", ev.WarehouseReleased(checkout_id=asked.checkout_id, outcome="sold")),
+            ("payment", accepted),
+            ("warehouse", accepted),
+        )
     )

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from schemas.choreography import MAP, reactions
-from schemas.decision import Decision, NotAsked, Unknown
+from schemas.decision import Decision, NotAsked, Unknown, UnsafeError
 from schemas.events import CheckoutCancelRequested, CheckoutConfirmed, CheckoutRequested, Event, WarehouseConfirmed
 from schemas.failures import Code
 from services.checkout import decisions as checkout_decisions
@@ -37,7 +37,7 @@ from services.warehouse.tables import RESERVATIONS
 
 from .simulated_provider import Provider
 from .simulated_queue import Copy, Fate, Identity, Row, Rows
-from .simulated_shop import METHODS, STOCK, request
+from .simulated_shop import METHODS, STOCK, forged, request
 
 START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 TIME_TO_PAY: Final = timedelta(minutes=15)
@@ -61,6 +61,8 @@ ANNOUNCED: Final = (
 """What is announced where it is given up, as a customer waits for it."""
 FORGED: Final = 100_000
 """Numbers of events that nobody published are above."""
+OTHER_MONEY: Final = 200_000
+"""Numbers of those among them that don't fit their checkout are above: they end as dead letters."""
 LISTENERS: Final = {entry.event: tuple(r.service for r in entry.heard_by) for entry in MAP}
 
 
@@ -73,7 +75,8 @@ class Weather:
     partition may move (`move`) from one to the other while a call is out.
     unknown: a call whose outcome nobody knows. outage: of an operation's circuit breaker. bug: a handler breaks, of the
     service `breaks` or of any. stale: a key is too old when a call is tried again. replay: of a dead letter. early: a
-    confirmation that nobody said yet. holds_up: whether what waits holds up the later messages of its checkout.
+    confirmation that nobody said yet. other_money: a message about other money than the checkout's, or an acceptance
+    with other content, at any time. holds_up: whether what waits holds up the later messages of its checkout.
     """
 
     again: float = 0.1
@@ -92,6 +95,7 @@ class Weather:
     stale: float = 0.0
     replay: float = 0.05
     early: float = 0.0
+    other_money: float = 0.0
     holds_up: bool = True
 
 
@@ -240,10 +244,21 @@ class Simulation:
             self.shut.add(rng.choice(OPERATIONS))
         if self.shut and rng.random() < 0.2:
             self.shut.remove(rng.choice(sorted(self.shut)))
+        self._forge()
         if rng.random() < weather.replay:
             dead = self.rows.dead()
             if dead:
                 self._replay(rng.choice(dead).copy)
+
+    def _forge(self) -> None:
+        """A message about other money than its checkout's arrives."""
+        if not self.weather.other_money or self.rng.random() > self.weather.other_money:
+            return
+        asked = self.rng.choice(list(self.requests.values()))
+        consumer, event = forged(self.rng, asked)
+        if consumer == "checkout" or self.said(asked.checkout_id)["checkout.accepted"]:
+            self.happened["forged"] += 1
+            self.on_the_way.append(Copy(consumer, OTHER_MONEY + self.happened["forged"], event))
 
     def _ring(self) -> None:
         """A timer's own query finds what is due; the decision must hold when it rings too early, too."""
@@ -354,7 +369,11 @@ class Simulation:
 
     def _decide(self, copy: Copy, *answer: Told) -> None:
         event = copy.event
-        decision, told = self._decision(copy, *answer)
+        try:
+            decision, told = self._decision(copy, *answer)
+        except UnsafeError as error:
+            self._unsafe(copy, error)
+            return
         state = decision.state.status if decision.state else None
         self._tell(
             f"{event.checkout_id} {copy.consumer} {event.TYPE} {told or ''} -> {state} {decision.call or ''}"
@@ -376,6 +395,15 @@ class Simulation:
                 self.calls_out.append((copy, cast("Call", decision.call)))
             elif copy.number >= 0:
                 self._handled(copy)
+
+    def _unsafe(self, copy: Copy, error: UnsafeError) -> None:
+        """As in services/shell/fate.py: a dead letter at once. What our own services say is never unsafe."""
+        if copy.number <= OTHER_MONEY:
+            raise error
+        self._tell(f"{copy.event.checkout_id} {copy.consumer} {copy.event.TYPE} is unsafe: {error}")
+        self.happened["unsafe"] += 1
+        self.inbox.add((*copy.identity, copy.replay))
+        self._bury(self.rows.of(copy))
 
     def _decision(self, copy: Copy, *answer: Told) -> tuple[Decision[Any], Told | None]:
         event, view = copy.event, self.worlds[copy.consumer].view(copy.event)

@@ -26,11 +26,11 @@ LONG: Final = {
 
 SERVICES: Final = ("checkout", "payment", "warehouse")
 BESIDE_DECISIONS: Final = {
-    "checkout": ("services.checkout.rules", "services.checkout.state"),
+    "checkout": ("services.checkout.money", "services.checkout.rules", "services.checkout.state"),
     "payment": ("services.payment.provider.protocol", "services.payment.state", "services.payment.steps"),
     "warehouse": (),
 }
-PURE_SCHEMAS: Final = ("schemas.decision", "schemas.events", "schemas.failures")
+PURE_SCHEMAS: Final = ("schemas.cards", "schemas.decision", "schemas.events", "schemas.failures", "schemas.limits")
 
 
 def sources(*tops: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from schemas.decision import Decision
+from schemas.decision import Decision, UnsafeError
 from schemas.events import CheckoutAccepted, CheckoutCompleted, CheckoutConfirmed, CheckoutFailed, Event
 from schemas.failures import Code, entry_of
 from services.checkout.decisions import fingerprint, giving_up, handlers
@@ -34,6 +34,7 @@ def checkout(status: Status, **changes: Any) -> Checkout:
         expires_at=a.LATER,
         accepted=True,
         order_id=None if status in BEFORE_ORDER else a.ORDER,
+        payment_id=None if status in BEFORE_ORDER else a.AUTHORIZED.payment_id,
     )
     return replace(known, **changes)
 
@@ -144,7 +145,6 @@ ON_ITS_WAY: Final[list[tuple[Event, Status, str, list[str], tuple[str, ...]]]] =
     (a.CAPTURE_DELAYED, Status.CAPTURE_FAILED, "capture_failed", [], ("capture_pending",)),
     (a.LAPSED, Status.CAPTURE_FAILED, "capture_failed", [], ()),
     (DEADLINE, Status.CAPTURE_FAILED, "capture_failed", [], ()),
-    (a.RELEASED, Status.ACCEPTED, "accepted", [], ()),
     (a.LAPSED, Status.AUTHORIZED, "authorized", [], ()),
     (a.LAPSED, Status.CAPTURE_PENDING, "capture_pending", [], ()),
     (DEADLINE, Status.AUTHORIZED, "authorized", [], ()),
@@ -370,3 +370,244 @@ def test_an_authorization_whose_order_is_made_or_over_undoes_nothing(status: Sta
 
 def test_only_what_a_customer_waits_for_is_announced_when_it_is_given_up() -> None:
     assert set(giving_up()) == {a.REQUESTED.TYPE, a.AUTHORIZED.TYPE}
+
+
+# --- money that is not this checkout's -------------------------------------------------------------------------------
+
+PAID: Final = (a.AUTHORIZED, a.CAPTURED)
+ACCEPTED_ONES: Final = tuple(status for status in Status if status is not Status.CANCELLED_FIRST)
+FAILED: Final = (Status.FAILED, Status.COMPENSATED)
+OTHER_MONEY: Final[dict[str, dict[str, Any]]] = {
+    "1 cent": {"amount_minor": 1},
+    "one cent less": {"amount_minor": a.TOTAL - 1},
+    "one cent more": {"amount_minor": a.TOTAL + 1},
+    "nothing": {"amount_minor": 0},
+    "less than nothing": {"amount_minor": -a.TOTAL},
+    "the most of 64 bits": {"amount_minor": 2**63 - 1},
+    "the least of 64 bits": {"amount_minor": -(2**63)},
+    "another currency": {"currency": "JPY"},
+    "a currency in lower case": {"currency": "eur"},
+    "no currency": {"currency": ""},
+    "a megabyte of currency": {"currency": "E" * 2**20},
+    "no payment": {"payment_id": ""},
+    "a megabyte of payment": {"payment_id": "p" * 2**20},
+    "a payment with NUL": {"payment_id": "pay\0"},
+    "a payment with an escape": {"payment_id": "\x1b[2J"},
+    "a card number as payment": {"payment_id": "4242424242424242"},
+}
+
+
+def is_unsafe(known: Checkout, event: Event) -> str:
+    """What the person who looks at it reads; the state is the same, as nothing is returned."""
+    with pytest.raises(UnsafeError) as raised:
+        decide(known, event, a.LATER)
+    text = str(raised.value)
+    assert text.startswith(event.TYPE)
+    assert len(text) < 200
+    assert text.isprintable()
+    assert "4242424242424242" not in text
+    return text
+
+
+@pytest.mark.parametrize("changes", OTHER_MONEY.values(), ids=OTHER_MONEY)
+@pytest.mark.parametrize("event", PAID, ids=lambda event: event.TYPE)
+@pytest.mark.parametrize("status", ACCEPTED_ONES)
+def test_a_message_about_other_money_goes_to_a_person_in_every_state(
+    status: Status, event: Event, changes: dict[str, Any]
+) -> None:
+    is_unsafe(checkout(status), replace(event, **changes))
+
+
+@pytest.mark.parametrize("changes", OTHER_MONEY.values(), ids=OTHER_MONEY)
+@pytest.mark.parametrize("status", FAILED)
+def test_a_refund_of_other_money_goes_to_a_person(status: Status, changes: dict[str, Any]) -> None:
+    is_unsafe(checkout(status), replace(a.REFUNDED, **changes))
+
+
+@pytest.mark.parametrize("event", [*PAID, a.VOIDED, a.REFUNDED], ids=lambda event: event.TYPE)
+@pytest.mark.parametrize("status", [s for s in ACCEPTED_ONES if s is not Status.ACCEPTED])
+def test_another_payment_than_the_one_that_was_authorized_goes_to_a_person(status: Status, event: Event) -> None:
+    text = is_unsafe(checkout(status), replace(event, payment_id="pay-2"))  # type: ignore[call-arg]
+    if event in PAID or status in FAILED:
+        assert "names the payment pay-2, authorized was pay-1" in text
+
+
+@pytest.mark.parametrize("status", [s for s in ACCEPTED_ONES if s is not Status.ACCEPTED])
+def test_a_copy_of_an_authorization_is_late_and_no_persons_matter(status: Status) -> None:
+    known = checkout(status)
+    assert a.changes_nothing(decide(known, a.AUTHORIZED), known)
+
+
+def test_the_payment_that_was_authorized_is_kept() -> None:
+    known = decide(checkout(Status.ACCEPTED), a.AUTHORIZED).state
+    assert known.payment_id == "pay-1"
+    assert decide(known, a.CAPTURED).state.payment_id == "pay-1"
+
+
+@pytest.mark.parametrize("status", [Status.AUTHORIZED, Status.CAPTURE_PENDING, Status.CAPTURE_FAILED])
+def test_a_row_that_is_older_than_the_payments_id_is_completed(status: Status) -> None:
+    decision = decide(checkout(status, payment_id=None), a.CAPTURED)
+    assert (a.told(decision), decision.state.payment_id) == (["checkout.completed"], "pay-1")
+
+
+VOIDS: Final[dict[str, dict[str, Any]]] = {
+    "an outcome that is none": {"outcome": "kept"},
+    "no outcome": {"outcome": ""},
+    "a megabyte of outcome": {"outcome": "x" * 2**20},
+    "an escape as outcome": {"outcome": "\x1b[2J"},
+    "a void of another amount": {"amount_minor": 1},
+    "a void of nothing": {"amount_minor": 0},
+    "a void below zero": {"amount_minor": -a.TOTAL},
+    "a void of no payment": {"payment_id": None},
+    "a void of another payment": {"payment_id": "pay-2"},
+    "nothing was held, but something was authorized": {"outcome": "nothing", "amount_minor": 0, "payment_id": None},
+}
+
+
+@pytest.mark.parametrize("changes", VOIDS.values(), ids=VOIDS)
+@pytest.mark.parametrize("status", FAILED)
+def test_a_void_that_does_not_fit_lets_nothing_go(status: Status, changes: dict[str, Any]) -> None:
+    is_unsafe(checkout(status), replace(a.VOIDED, **changes))
+
+
+NOTHING: Final = replace(a.VOIDED, outcome="nothing", amount_minor=0, payment_id=None)
+
+
+def test_nothing_was_held_where_no_authorization_was_heard() -> None:
+    known = checkout(Status.FAILED, payment_id=None, stock_let_go=True)
+    assert a.status(decide(known, NOTHING)) == "compensated"
+    for changes in ({"amount_minor": a.TOTAL}, {"payment_id": "pay-1"}):
+        is_unsafe(known, replace(NOTHING, **changes))
+
+
+@pytest.mark.parametrize("event", [a.VOIDED, a.REFUNDED], ids=lambda event: event.TYPE)
+def test_what_is_let_go_before_its_authorization_is_heard_tells_the_payment(event: Event) -> None:
+    gone = decide(checkout(Status.FAILED, payment_id=None), event).state
+    assert (gone.money_let_go, gone.payment_id) == (True, "pay-1")
+    assert a.changes_nothing(decide(gone, a.AUTHORIZED), gone)
+    is_unsafe(gone, replace(a.AUTHORIZED, payment_id="pay-2"))
+
+
+ANSWERS: Final = (a.VOIDED, NOTHING, a.REFUNDED, a.RELEASED, replace(a.RELEASED, outcome="nothing"))
+
+
+@pytest.mark.parametrize("event", ANSWERS, ids=lambda event: f"{event.TYPE} {getattr(event, 'outcome', '')}")
+@pytest.mark.parametrize("status", [*OPEN, Status.CAPTURED])
+def test_an_answer_to_a_failure_that_never_was_goes_to_a_person(status: Status, event: Event) -> None:
+    is_unsafe(checkout(status), event)
+
+
+@pytest.mark.parametrize("event", [*PAID, *ANSWERS], ids=lambda event: f"{event.TYPE} {getattr(event, 'outcome', '')}")
+@pytest.mark.parametrize("status", [Status.CANCELLED_FIRST, Status.FAILED])
+def test_money_and_goods_of_a_checkout_that_was_never_accepted_go_to_a_person(status: Status, event: Event) -> None:
+    text = is_unsafe(checkout(status, accepted=False), event)
+    assert "never accepted" in text
+
+
+@pytest.mark.parametrize("outcome", ["", "sold", "x" * 2**20, "\x1b[2J", "Released"])
+@pytest.mark.parametrize("status", ACCEPTED_ONES)
+def test_a_release_with_an_outcome_that_is_none_is_no_answer(status: Status, outcome: str) -> None:
+    is_unsafe(checkout(status), replace(a.RELEASED, outcome=outcome))
+
+
+@pytest.mark.parametrize("changes", OTHER_MONEY.values(), ids=OTHER_MONEY)
+def test_an_authorization_of_other_money_that_can_not_be_handled_ends_nothing(changes: dict[str, Any]) -> None:
+    known = checkout(Status.ACCEPTED)
+    assert a.changes_nothing(give_up(known, replace(a.AUTHORIZED, **changes)), known)
+
+
+# --- what other services write ---------------------------------------------------------------------------------------
+
+NO_CODES: Final = {
+    "a megabyte": "X" * (2**20 - 150),
+    "markup and an escape": "[/]\x1b[2J",
+    "nothing": "",
+    "one letter": "X",
+    "lower case": "expired",
+    "65 letters": "X" * 65,
+    "a blank": "OUT OF STOCK",
+    "a line end": "EXPIRED\n",
+    "NUL": "EX\0PIRED",
+    "direction marks": "\u202eDERIPXE",
+    "a card number": "X_4242424242424242",
+    "letters of another script": "\u0415\u0425",
+}
+SAY_CODES: Final = (a.REJECTED, a.DECLINED, a.CONFIRM_FAILED, a.CAPTURE_FAILED)
+
+
+@pytest.mark.parametrize("code", NO_CODES.values(), ids=NO_CODES)
+@pytest.mark.parametrize("event", SAY_CODES, ids=lambda event: event.TYPE)
+def test_what_is_no_code_is_our_fault_and_a_short_remark(event: Event, code: str) -> None:
+    decision = decide(checkout(Status.AUTHORIZED), replace(event, code=code))  # type: ignore[call-arg]
+    failed = failed_of(decision)
+    assert (failed.code, decision.state.code) == (Code.INTERNAL_ERROR, Code.INTERNAL_ERROR)
+    assert (failed.message, failed.accepted) == (entry_of(Code.INTERNAL_ERROR).customer, True)
+    assert "not a code" in failed.detail
+    is_small(decision)
+
+
+def is_small(decision: Decision[Any]) -> None:
+    assert len(repr(decision)) < 4000
+    assert repr(decision).isprintable()
+    for text in (decision.state.detail, decision.note, *(getattr(event, "detail", "") for event in decision.events)):
+        assert len(text) <= 200
+        assert text.isprintable()
+    assert "4242424242424242" not in repr(decision)
+
+
+@pytest.mark.parametrize("event", SAY_CODES, ids=lambda event: event.TYPE)
+def test_a_code_that_only_a_newer_service_knows_is_kept(event: Event) -> None:
+    newer: Any = {"code": "NEW_IN_2031"}
+    failed = failed_of(decide(checkout(Status.AUTHORIZED), replace(event, **newer)))
+    assert (failed.code, failed.message) == ("NEW_IN_2031", entry_of("NEW_IN_2031").customer)
+    assert "not a code" not in failed.detail
+
+
+TEXTS: Final = (
+    "x" * 2**20,
+    "\x1b]0;pwned\x07",
+    "a\0b\u202e\u200b",
+    "card 4242 4242 4242 4242",
+    "two\nlines\u2028three",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:12])
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda text: replace(a.REJECTED, sku=text),
+        lambda text: replace(a.CONFIRM_FAILED, sku=text),
+        lambda text: replace(a.DECLINED, provider_code=text),
+        lambda text: replace(a.CAPTURE_FAILED, provider_code=text),
+        lambda text: replace(a.CANCEL, reason=text),
+    ],
+    ids=["rejected", "confirm failed", "declined", "capture failed", "cancel"],
+)
+def test_whatever_is_written_into_a_text_the_failure_stays_short_and_readable(event: Any, text: str) -> None:
+    decision = decide(checkout(Status.AUTHORIZED), event(text))
+    assert failed_of(decision).detail
+    is_small(decision)
+
+
+@pytest.mark.parametrize("code", NO_CODES.values(), ids=NO_CODES)
+def test_a_delay_with_what_is_no_code_ends_with_a_known_one(code: str) -> None:
+    waits = decide(checkout(Status.ACCEPTED), replace(a.DELAYED, code=code, attempts=-5))
+    assert waits.state.delay == Code.INTERNAL_ERROR
+    assert waits.note.startswith("payment delayed: INTERNAL_ERROR, 0 tries; not a code")
+    is_small(waits)
+    assert failed_of(decide(waits.state, DEADLINE, a.LATER)).code == Code.INTERNAL_ERROR
+    captures = decide(checkout(Status.AUTHORIZED), replace(a.CAPTURE_DELAYED, code=code, message="x" * 2**20))
+    assert captures.state.delay == Code.INTERNAL_ERROR
+    is_small(captures)
+
+
+def test_a_delay_that_was_kept_before_codes_were_checked_ends_with_a_known_one() -> None:
+    failed = failed_of(decide(checkout(Status.ACCEPTED, delay="[/]\x1b[2J"), DEADLINE, a.LATER))
+    assert failed.code == Code.INTERNAL_ERROR
+
+
+def test_a_delay_of_an_operation_that_is_none_changes_nothing() -> None:
+    for status in ACCEPTED_ONES:
+        known = checkout(status)
+        assert a.changes_nothing(decide(known, replace(a.DELAYED, operation="[/]\x1b[2J")), known)

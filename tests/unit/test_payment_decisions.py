@@ -521,3 +521,54 @@ def test_the_answer_to_another_processs_question_is_asked_again() -> None:
 def test_a_void_answered_after_another_process_went_on_to_refund_asks_for_the_refund() -> None:
     decision = decide(payment(Status.REFUNDING), a.FAILED, refused(Refusal.CAPTURED_ALREADY))
     assert decision.call == REFUND
+
+
+# --- acceptances that our checkout service never said -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", a.IMPOSSIBLE.values(), ids=a.IMPOSSIBLE)
+@pytest.mark.parametrize("met", [None, *Status], ids=lambda met: met or "none")
+def test_what_can_not_be_accepted_asks_nothing_and_goes_to_a_person(
+    met: Status | None, changes: dict[str, Any]
+) -> None:
+    forged = replace(a.ACCEPTED, **changes)
+    with pytest.raises(UnsafeError) as raised:
+        decide(payment(met) if met else None, forged)
+    a.assert_readable(raised.value, forged)
+    assert "tok-1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("changes", a.IMPOSSIBLE.values(), ids=a.IMPOSSIBLE)
+@pytest.mark.parametrize("met", [None, Status.RESERVED_FIRST, *CAN_AUTHORIZE], ids=lambda met: met or "none")
+def test_what_can_not_be_accepted_ends_nothing_when_it_is_given_up(met: Status | None, changes: dict[str, Any]) -> None:
+    known = payment(met) if met else None
+    assert a.changes_nothing(give_up(known, replace(a.ACCEPTED, **changes)), known)
+
+
+OTHER_CONTENT: Final[dict[str, dict[str, Any]]] = {
+    "another amount": {"total_minor": 2501, "lines": (*a.LINES, replace(a.LINES[0], quantity=1, unit_price_minor=1))},
+    "another currency": {"currency": "JPY"},
+    "another customer": {"customer_id": "cust-2"},
+    "another payment method": {"payment_method_id": "pm-2"},
+}
+WITH_AMOUNT: Final = tuple(status for status in Status if status is not Status.RESERVED_FIRST)
+
+
+@pytest.mark.parametrize("changes", OTHER_CONTENT.values(), ids=OTHER_CONTENT)
+@pytest.mark.parametrize("met", WITH_AMOUNT)
+def test_a_second_acceptance_with_other_content_goes_to_a_person(met: Status, changes: dict[str, Any]) -> None:
+    known, forged = payment(met), replace(a.ACCEPTED, **changes)
+    with pytest.raises(UnsafeError, match="accepted before"):
+        decide(known, forged)
+    assert a.changes_nothing(give_up(known, forged), known)
+
+
+@pytest.mark.parametrize("status", [Status.CLOSED, Status.DECLINED])
+def test_what_was_over_before_it_had_an_amount_is_late_and_no_persons_matter(status: Status) -> None:
+    known = Payment(checkout_id=a.ID, status=status)
+    assert decide(known, a.ACCEPTED).late == f"the payment is {status} already"
+
+
+def test_another_amount_than_the_captured_one_is_never_taken_for_a_refund() -> None:
+    with pytest.raises(UnsafeError, match="7 was given back, 2500 was asked for"):
+        decide(payment(Status.REFUNDING), a.FAILED, p.Refunded(amount_minor=7))

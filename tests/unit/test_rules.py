@@ -3,16 +3,19 @@
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
 
 from schemas.decision import Decision
 from schemas.events import CheckoutRequested, Line
 from schemas.failures import Code
+from schemas.limits import CURRENCIES, MAX_TOTAL_MINOR, short
 from services.checkout.decisions import handlers
-from services.checkout.rules import CURRENCIES, MAX_TOTAL_MINOR, problem_of, short
+from services.checkout.rules import problem_of
 
 from . import making as a
 
@@ -176,6 +179,11 @@ SECRETS: Final = {
     "a novel for a method": ({"payment_method_id": TOO_LONG}, TOO_LONG),
     "NUL for a customer": ({"customer_id": "cust\0"}, "\\x00"),
     "a novel for a currency": ({"currency": TOO_LONG}, TOO_LONG),
+    "a card number for a sku": ({"lines": (line(sku=CARD),), "total_minor": 100}, CARD),
+    "a card number in a sku": ({"lines": (line(sku=f"sku-{CARD}x"),), "total_minor": 100}, CARD),
+    "a card number in groups for a customer": ({"customer_id": "c:4242.4242.4242.4242"}, "4242.4242.4242"),
+    "a card number in groups for a method": ({"payment_method_id": "4242:4242:4242:4242"}, "4242:4242"),
+    "a card number beside another wrong": ({"lines": (line(sku=CARD),), "currency": "XXX", "total_minor": 1}, CARD),
     "a novel for a sku": ({"lines": (line(sku=TOO_LONG),), "total_minor": 100}, TOO_LONG),
     "two wrongs: method and currency": ({"payment_method_id": CARD, "currency": TOO_LONG}, TOO_LONG),
     "two wrongs: customer and currency": ({"customer_id": CARD, "currency": CARD}, CARD),
@@ -186,6 +194,28 @@ SECRETS: Final = {
 def test_what_must_not_be_kept_is_in_no_state_and_no_event(changes: dict[str, Any], secret: str) -> None:
     decision = failure_of(replace(a.REQUESTED, **changes))
     assert secret not in repr(decision)
+
+
+@pytest.mark.parametrize("number", [CARD, "4000056655665556", "378282246310005"])
+@pytest.mark.parametrize("written", ["{}", "order-{}", "{}x", "a.{}.b"])
+@pytest.mark.parametrize("field", ["customer_id", "payment_method_id", "sku"])
+def test_a_card_number_in_an_id_is_refused_and_not_even_its_digest_is_kept(
+    field: str, written: str, number: str
+) -> None:
+    value = written.format(number)
+    asked = request(line(sku=value)) if field == "sku" else request(line(), **{field: value})
+    assert code_of(asked) == (Code.INVALID_LINE if field == "sku" else Code.INVALID_FIELD)
+    decision = failure_of(asked)
+    assert number not in repr(decision)
+    assert decision.state.fingerprint == ""
+    assert "looks like a card number" in decision.state.detail
+
+
+def test_ids_as_shops_make_them_are_no_card_numbers() -> None:
+    for _ in range(2000):
+        names = (str(uuid4()), uuid4().hex, f"cust_{uuid4()}", f"pm-{uuid7()}", f"order-20261129-{uuid4().hex[:6]}")
+        for name in names:
+            assert code_of(request(line(sku=name), customer_id=name, payment_method_id=name)) is None, name
 
 
 def test_what_is_usable_is_kept_beside_what_is_not() -> None:
@@ -226,7 +256,14 @@ def test_whatever_is_asked_gets_an_answer_that_can_be_stored(asked: CheckoutRequ
         ("changed my mind", "changed my mind"),
         ("x" * 1000, "x" * 200),
         ("a NUL\0 is no letter", "a NUL is no letter"),
-        ("my card 4242-4242 4242.4242 was stolen", "my card [number removed] was stolen"),
+        ("my card 4242-4242 4242.4242 was stolen", "my card [card number removed, ends 4242] was stolen"),
+        ("4242\u200b4242\u200b4242\u200b4242", "[card number removed, ends 4242]"),
+        ("x" * 190 + " 4242424242424242", "x" * 190 + " [card num"),
+        ("\0" * 2**20 + "changed my mind", "changed my mind"),
+        ("two\nlines\tand\u2028more", "two lines and more"),
+        ("\x1b]0;title\x07 \u202eback \u2066here\ufeff", "]0;title back here"),
+        ("\ud800half", "half"),
+        ("1" + "4" * 300, "1" + "4" * 199),
         ("order 1234567", "order 1234567"),
     ],
 )

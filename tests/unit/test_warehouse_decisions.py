@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from schemas.decision import Decision
+from schemas.decision import Decision, UnsafeError
 from schemas.events import Event, Line, ReleasedLine, WarehouseReleased
 from services.warehouse.decisions import (
     Reservation,
@@ -81,7 +81,7 @@ def test_a_product_that_is_not_kept_is_told_by_name() -> None:
 @pytest.mark.parametrize(("on_hand", "then"), [(5, "reserved"), (4, "rejected")])
 def test_lines_of_one_product_count_together(on_hand: int, then: str) -> None:
     line = Line(sku="cup", quantity=2, unit_price_minor=1)
-    asked = replace(a.ACCEPTED, lines=(line, replace(line, quantity=3, unit_price_minor=2)))
+    asked = replace(a.ACCEPTED, lines=(line, replace(line, quantity=3, unit_price_minor=2)), total_minor=8)
     assert a.status(decide(None, asked, on=stock(cup=on_hand))) == then
 
 
@@ -266,3 +266,42 @@ def test_what_is_done_or_over_is_not_given_up(met: Status) -> None:
 
 def test_a_release_is_never_given_up_with_a_word() -> None:
     assert set(giving_up()) == {a.ACCEPTED.TYPE, a.CONFIRMED.TYPE}
+
+
+# --- acceptances that our checkout service never said -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", a.IMPOSSIBLE.values(), ids=a.IMPOSSIBLE)
+@pytest.mark.parametrize("met", [None, *Status], ids=lambda met: met or "none")
+def test_what_can_not_be_accepted_reserves_nothing_and_goes_to_a_person(
+    met: Status | None, changes: dict[str, Any]
+) -> None:
+    forged = replace(a.ACCEPTED, **changes)
+    with pytest.raises(UnsafeError) as raised:
+        decide(reservation(met), forged)
+    a.assert_readable(raised.value, forged)
+
+
+@pytest.mark.parametrize("changes", a.IMPOSSIBLE.values(), ids=a.IMPOSSIBLE)
+def test_what_can_not_be_accepted_ends_nothing_when_it_is_given_up(changes: dict[str, Any]) -> None:
+    assert give_up(None, replace(a.ACCEPTED, **changes)) == Decision(None)
+
+
+OTHER_LINES: Final = {
+    "one more": (replace(a.LINES[0], quantity=3, unit_price_minor=0), a.LINES[1]),
+    "one less": (a.LINES[1],),
+    "another product": (replace(a.LINES[0], sku="jug"), a.LINES[1]),
+}
+
+
+@pytest.mark.parametrize("lines", OTHER_LINES.values(), ids=OTHER_LINES)
+@pytest.mark.parametrize("met", [s for s in Status if s not in (Status.REJECTED, Status.CLOSED)])
+def test_a_second_acceptance_with_other_lines_goes_to_a_person(met: Status, lines: tuple[Line, ...]) -> None:
+    total = sum(line.quantity * line.unit_price_minor for line in lines)
+    with pytest.raises(UnsafeError, match="other products or quantities"):
+        decide(reservation(met), replace(a.ACCEPTED, lines=lines, total_minor=total))
+
+
+def test_a_copy_whose_lines_stand_in_another_order_is_a_copy() -> None:
+    known = reservation(Status.RESERVED)
+    assert a.changes_nothing(decide(known, replace(a.ACCEPTED, lines=a.LINES[::-1])), known)

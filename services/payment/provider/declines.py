@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from schemas.cards import has_card_number
 from schemas.failures import Code
 from services.payment.provider.protocol import Declined
 
@@ -102,8 +103,12 @@ def code_for(word: str) -> Code:
 
 
 def bounded(word: str) -> str:
-    """A provider's word, cut and cleaned so that it can be a metric's label; never empty."""
-    return re.sub(r"[^a-z0-9_]", "_", word.lower())[:MAX_WORD] or "none"
+    """A provider's word, cut and cleaned so that it can be a metric's label; never empty, and never a card number."""
+    # a card number that is cut could still be guessed
+    seen = re.sub(r"[^a-z0-9_]", "_", word[: 2 * MAX_WORD].lower())
+    if has_card_number(seen) or has_card_number(seen[:MAX_WORD]):
+        return "card_number"
+    return seen[:MAX_WORD] or "none"
 
 
 def nobody(word: str) -> None:

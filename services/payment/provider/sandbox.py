@@ -8,8 +8,10 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from services.payment.provider.declines import OnUnmapped, nobody
+from schemas import strict_json
+from services.payment.provider.declines import OnUnmapped, bounded, nobody
 from services.payment.provider.protocol import Answer, Authorize, Call, OutcomeUnknownError
+from services.payment.provider.reading import MAX_ANSWER_BYTES, PLAIN, body_of, in_short, read_bounded, readable
 from services.payment.provider.sandbox_answers import SERVER_ERROR, Body, answer, authorization, request, state
 
 _OK: Final = 200
@@ -48,11 +50,10 @@ class SandboxProvider:
                 # never used, or forgotten: keys are kept for a day
                 return await self._shown(call)
             if status != _OK or kept["state"] != "completed":
-                raise OutcomeUnknownError(
-                    f"{call.key}: asked for the key, the provider says {kept.get('state', status)}"
-                )
+                says = bounded(str(kept.get("state", status)))
+                raise OutcomeUnknownError(f"{call.key}: asked for the key, the provider says {says}")
             if kept["status"] < SERVER_ERROR:
-                return answer(call, kept["status"], kept["response"], self._on_unmapped)
+                return answer(call, kept["status"], body_of(kept["response"]), self._on_unmapped)
             return await self._behind_error(call)
 
     async def close(self) -> None:
@@ -72,7 +73,7 @@ class SandboxProvider:
         if isinstance(call, Authorize):
             status, found = await self._send("GET", f"/v1/payments?checkout_id={quote(call.checkout_id, safe='')}")
             _only_ok(call, status)
-            return authorization(found["payments"], self._on_unmapped)
+            return authorization(call, found["payments"], self._on_unmapped)
         status, payment = await self._send("GET", f"/v1/authorizations/{quote(call.payment_id, safe='')}")
         if status == _MISSING:
             return answer(call, status, payment, self._on_unmapped)
@@ -83,13 +84,16 @@ class SandboxProvider:
         # the path is encoded already; a redirect would be no answer of the provider's
         url = URL(self._url + path, encoded=True)
         async with self._http().request(method, url, json=body, headers=headers, allow_redirects=False) as response:
-            return response.status, await response.json()
+            raw = await read_bounded(response.content)
+            return response.status, body_of(strict_json.loads(raw, max_bytes=MAX_ANSWER_BYTES))
 
     def _http(self) -> aiohttp.ClientSession:
         """The session, made on the event loop that uses it."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections)
-            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, connector=connector, headers=PLAIN, auto_decompress=False
+            )
         return self._session
 
 
@@ -102,7 +106,8 @@ def _only_ok(call: Call, status: int) -> None:
 async def _answered(call: Call) -> AsyncIterator[None]:
     """No answer within the time, a lost connection, or an answer that can't be read: the outcome is unknown."""
     try:
-        yield
-    except (TimeoutError, aiohttp.ClientError, ValueError, KeyError) as error:
+        with readable(call):
+            yield
+    except (TimeoutError, aiohttp.ClientError) as error:
         late = isinstance(error, TimeoutError)
-        raise OutcomeUnknownError(f"{call.key}: {type(error).__name__}: {error}", timed_out=late) from error
+        raise OutcomeUnknownError(f"{call.key}: {in_short(error)}", timed_out=late) from error

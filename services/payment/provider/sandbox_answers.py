@@ -1,10 +1,11 @@
 """The sandbox provider's language: our calls as requests, its answers and payments as values. Pure.
 
-The form is Stripe's: `{"error": {"type", "code", "decline_code"}}`; amounts in the currency's minor unit.
+The form is Stripe's: `{"error": {"type", "code", "decline_code"}}`; amounts in the currency's minor unit. An answer of
+another form raises one of the errors that `reading.readable` takes for an unknown outcome.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.payment.provider.declines import OnUnmapped, bounded, declined, invalid
@@ -23,6 +24,7 @@ from services.payment.provider.protocol import (
     Void,
     Voided,
 )
+from services.payment.provider.reading import amount_of, body_of, check_asked, check_same, payment_id_of, text_of
 
 Body = dict[str, Any]
 SERVER_ERROR: Final = 500
@@ -30,6 +32,14 @@ _OK: Final = 200
 _TOO_MANY: Final = 429
 _DEFINITE: Final = (400, 402, 404, 405, 413)
 """A no that will stay one. 401 and 403 are not among them: see services.payment.provider.stripe on unusable keys."""
+
+_EFFECTS: Final[Mapping[type[Call], tuple[str, ...]]] = {
+    Authorize: ("authorized",),
+    Capture: ("captured",),
+    Void: ("voided",),
+    Refund: ("captured", "refunded"),
+}
+"""What a payment is right after a call that was taken; a part of it may have been refunded."""
 
 _REFUSALS: Final[Mapping[str, Refusal]] = {
     "capture_refused": Refusal.BY_BANK,
@@ -70,46 +80,50 @@ def request(call: Call) -> tuple[str, Body]:
 def answer(call: Call, status: int, body: Body, on_unmapped: OnUnmapped) -> Answer:
     """The answer as a value. Raises OutcomeUnknownError for a status that does not say what happened."""
     if status == _OK:
+        if text_of(body, "status") not in _EFFECTS[type(call)]:
+            raise ValueError(f"the provider took the call, and the payment is {bounded(body['status'])}")
         return _done(call, body)
-    kind = body.get("error", {}).get("type")
-    if status not in _DEFINITE or kind is None:
+    error = body.get("error")
+    if status not in _DEFINITE or not isinstance(error, dict) or not isinstance(error.get("type"), str):
         raise OutcomeUnknownError(f"{call.key}: the provider answered {status}", throttled=status == _TOO_MANY)
-    return _refusal(call, kind, body["error"], on_unmapped)
+    return _refusal(call, error["type"], error, on_unmapped)
 
 
 def _refusal(call: Call, kind: str, error: Body, on_unmapped: OnUnmapped) -> Answer:
-    word = str(error.get("decline_code") or error.get("code") or kind)
+    words = (error.get("decline_code"), error.get("code"), kind)
+    word = next(word for word in words if word and isinstance(word, str))
     # a key that was used for something else says nothing about this call: no rule may take it for a decline
     if not isinstance(call, Authorize) or kind == "idempotency_error":
         return _refused(word)
     return declined(word, on_unmapped) if kind == "card_error" else invalid(word)
 
 
-def authorization(payments: Iterable[Body], on_unmapped: OnUnmapped) -> Answer | None:
+def authorization(call: Authorize, payments: Iterable[Any], on_unmapped: OnUnmapped) -> Answer | None:
     """What a checkout's payments say of its authorization; None where there is none.
 
     A payment that was held counts also when it is captured, voided or expired by now: it was authorized.
     """
     word = None
-    for payment in payments:
-        if payment["status"] != "declined":
-            return _held(payment)
+    for payment in map(body_of, payments):
+        if text_of(payment, "status") != "declined":
+            return _held(call, payment)
         word = "payment_declined"
     return None if word is None else declined(word, on_unmapped)
 
 
 def state(call: Capture | Void | Refund, payment: Body) -> Answer | None:
     """What a payment as it stands says of `call`: its effect, or why it is refused; None: not executed yet."""
-    status = payment["status"]
+    status = text_of(payment, "status")
     match call:
         case Capture() if status in ("captured", "refunded"):
             return _done(call, payment)
         case Void() if status == "voided":
             return _done(call, payment)
         case Refund() if status in ("captured", "refunded"):
-            return _done(call, payment) if payment["refunded_minor"] >= call.amount_minor else None
+            return _done(call, payment) if amount_of(payment, "refunded_minor") >= call.amount_minor else None
         case Refund() if status != "authorized":
             return _refused("payment_not_captured")
+    check_asked(call, payment_id=text_of(payment, "payment_id"), checkout_id=text_of(payment, "checkout_id"))
     return _refused(_CLOSED[status]) if status in _CLOSED else None
 
 
@@ -117,18 +131,24 @@ def _refused(word: str) -> Refused:
     return Refused(refusal=_REFUSALS.get(word, Refusal.OTHER), provider_code=bounded(word))
 
 
-def _held(payment: Body) -> Authorized:
-    until = datetime.fromisoformat(payment["capture_before"])
-    return Authorized(payment_id=payment["payment_id"], capture_before=until)
+def _held(call: Authorize, payment: Body) -> Authorized:
+    check_asked(call, payment_id=payment_id_of(payment, "payment_id"), checkout_id=text_of(payment, "checkout_id"))
+    check_same(call, "the amount", call.amount_minor, amount_of(payment, "amount_minor"))
+    check_same(call, "the currency", call.currency, text_of(payment, "currency"))
+    until = datetime.fromisoformat(text_of(payment, "capture_before"))
+    if until.tzinfo is None:
+        raise ValueError("capture_before has no time zone")
+    return Authorized(payment_id=payment["payment_id"], capture_before=until.astimezone(UTC))
 
 
 def _done(call: Call, payment: Body) -> Answer:
+    if isinstance(call, Authorize):
+        return _held(call, payment)
+    check_asked(call, payment_id=text_of(payment, "payment_id"), checkout_id=text_of(payment, "checkout_id"))
     match call:
-        case Authorize():
-            return _held(payment)
         case Capture():
-            return Captured(amount_minor=int(payment["captured_minor"]))
+            return Captured(amount_minor=amount_of(payment, "captured_minor"))
         case Void():
             return Voided()
         case Refund():
-            return Refunded(amount_minor=int(payment["refunded_minor"]))
+            return Refunded(amount_minor=amount_of(payment, "refunded_minor"))

@@ -23,7 +23,7 @@ import stripe
 import structlog
 
 from schemas.failures import Code
-from services.payment.provider.declines import OnUnmapped, declined, nobody
+from services.payment.provider.declines import OnUnmapped, bounded, declined, nobody
 from services.payment.provider.protocol import (
     Answer,
     Authorize,
@@ -37,8 +37,8 @@ from services.payment.provider.protocol import (
     Void,
     Voided,
 )
+from services.payment.provider.reading import Body, payment_id_of, readable, text_of
 from services.payment.provider.stripe_answers import (
-    Body,
     authorization,
     is_of,
     read_token,
@@ -77,11 +77,12 @@ class StripeProvider:
 
     async def perform(self, call: Call) -> Answer:
         """Do `call`; safe to repeat. Raises OutcomeUnknownError: `find` tells then what became of it."""
-        try:
-            async with _answered(call):
-                return await self._do(call)
-        except stripe.StripeError as error:
-            return self._no(call, error)
+        with readable(call):
+            try:
+                async with _answered(call):
+                    return await self._do(call)
+            except stripe.StripeError as error:
+                return self._no(call, error)
 
     async def find(self, call: Call) -> Answer | None:
         """What became of `call`, by the state of its payment; it has no effect.
@@ -89,16 +90,17 @@ class StripeProvider:
         None: never executed, or not to its end; the same call again ends it. Raises OutcomeUnknownError where Stripe
         does not answer or is still at it.
         """
-        try:
-            async with _answered(call):
-                if isinstance(call, Authorize):
-                    return await self._find_authorization(call)
-                return state(call, await self._api.intent(call.payment_id))
-        except stripe.InvalidRequestError as error:
-            return self._no(call, error)
-        except stripe.StripeError as error:
-            _report(error)
-            raise unknown(call, error) from error
+        with readable(call):
+            try:
+                async with _answered(call):
+                    if isinstance(call, Authorize):
+                        return await self._find_authorization(call)
+                    return state(call, await self._api.intent(call.payment_id))
+            except stripe.InvalidRequestError as error:
+                return self._no(call, error)
+            except stripe.StripeError as error:
+                _report(error)
+                raise unknown(call, error) from error
 
     async def close(self) -> None:
         """Give connections back."""
@@ -144,7 +146,7 @@ class StripeProvider:
     async def _abandon(self, call: Authorize, intent: Body) -> Answer:
         """The bank wants the customer, who is not there: cancelled, so that it can't be approved behind our back."""
         try:
-            left = await self._api.cancel(intent["id"], f"{call.key}:cancel")
+            left = await self._api.cancel(payment_id_of(intent, "id"), f"{call.key}:cancel")
         except stripe.StripeError as error:
             # no answer to the cancellation is one to the authorization
             raise unknown(call, error) from error
@@ -184,7 +186,8 @@ def _only(call: Capture | Void, wanted: type[Captured | Voided], intent: Body) -
 
 
 def _unsettled(call: Call, intent: Body) -> Answer:
-    raise OutcomeUnknownError(f"{call.key}: stripe took the call, and {intent['id']} is {intent['status']}")
+    status = bounded(text_of(intent, "status"))
+    raise OutcomeUnknownError(f"{call.key}: stripe took the call, and {payment_id_of(intent, 'id')} is {status}")
 
 
 def _report(error: stripe.StripeError) -> None:

@@ -1,15 +1,19 @@
 """Stripe's PaymentIntents, refunds and errors as values. Pure.
 
+What has another form than Stripe's documents give it raises one of the errors that `reading.readable` takes for an
+unknown outcome. A payment that says that it is another one than was asked for raises UnsafeError.
+
 Source: https://docs.stripe.com/payments/paymentintents/lifecycle and https://docs.stripe.com/error-codes.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import stripe
 
-from services.payment.provider.declines import OnUnmapped, bounded, declined, invalid
+from schemas.limits import short
+from services.payment.provider.declines import MAX_WORD, OnUnmapped, bounded, declined, invalid
 from services.payment.provider.protocol import (
     Answer,
     Authorize,
@@ -25,8 +29,15 @@ from services.payment.provider.protocol import (
     Void,
     Voided,
 )
-
-Body = Mapping[str, Any]
+from services.payment.provider.reading import (
+    Body,
+    amount_of,
+    body_of,
+    check_same,
+    in_short,
+    payment_id_of,
+    text_of,
+)
 
 HELD_FOR: Final = timedelta(days=7)
 """How long an authorization lasts where Stripe does not say: its shortest time for payments without the customer."""
@@ -49,7 +60,7 @@ def read_token(token: str) -> tuple[str, str] | None:
 
 def is_of(intent: Body, checkout_id: str) -> bool:
     """Whether a PaymentIntent is this checkout's."""
-    return bool((intent.get("metadata") or {}).get("checkout_id") == checkout_id)
+    return bool(body_of(intent.get("metadata") or {}).get("checkout_id") == checkout_id)
 
 
 def stated_capture_before(intent: Body) -> datetime | None:
@@ -67,16 +78,16 @@ def authorization(call: Authorize, intent: Body, on_unmapped: OnUnmapped) -> Ans
     match intent["status"]:
         # also captured, or let go of since: it was authorized
         case "requires_capture" | "succeeded":
-            return _held(intent)
+            return _held(call, intent)
         case "canceled" if _charge(intent).get("status") == "succeeded":
-            return _held(intent)
+            return _held(call, intent)
         case "canceled":
             # cancelled before anything was held: it wanted the customer, see StripeProvider
             return declined("requires_action", on_unmapped)
         case "requires_payment_method" if intent.get("last_payment_error"):
-            return declined(_word(intent["last_payment_error"]), on_unmapped)
+            return declined(_word(body_of(intent["last_payment_error"])), on_unmapped)
         case "processing":
-            raise OutcomeUnknownError(f"{call.key}: {intent['id']} is being processed")
+            raise OutcomeUnknownError(f"{call.key}: {payment_id_of(intent, 'id')} is being processed")
     return None
 
 
@@ -85,11 +96,12 @@ def state(call: Capture | Void | Refund, intent: Body) -> Answer | None:
 
     Raises OutcomeUnknownError while the bank is asked.
     """
-    match intent["status"]:
+    _check_asked(call, intent)
+    match text_of(intent, "status"):
         case "requires_capture":
             return None
         case "processing":
-            raise OutcomeUnknownError(f"{call.key}: {intent['id']} is being processed")
+            raise OutcomeUnknownError(f"{call.key}: {call.payment_id} is being processed")
         case "succeeded":
             return _captured(call, intent)
         case "canceled" if isinstance(call, Void) and intent.get("cancellation_reason") not in _LAPSED:
@@ -111,9 +123,10 @@ def closed(call: Call, intent: Body) -> Refused:
 
 def refunded(refund: Body) -> Answer:
     """What a refund says: money that is on its way back is given back."""
-    if refund["status"] in ("succeeded", "pending"):
-        return Refunded(amount_minor=int(refund["amount"]))
-    return Refused(refusal=Refusal.OTHER, provider_code=bounded(f"refund_{refund['status']}"))
+    status = text_of(refund, "status")
+    if status in ("succeeded", "pending"):
+        return Refunded(amount_minor=amount_of(refund, "amount"))
+    return Refused(refusal=Refusal.OTHER, provider_code=bounded(f"refund_{status}"))
 
 
 def refusal(call: Call, error: stripe.StripeError, on_unmapped: OnUnmapped) -> Answer:
@@ -140,7 +153,7 @@ def refusal(call: Call, error: stripe.StripeError, on_unmapped: OnUnmapped) -> A
 def unknown(call: Call, error: Exception) -> OutcomeUnknownError:
     """The exception for an error that does not say what happened: no answer, a server error, too many requests."""
     cause = error.__cause__ or error
-    text = f"{call.key}: {type(cause).__name__}: {_in_short(cause)}"
+    text = f"{call.key}: {_in_short(cause)}"
     late = isinstance(cause, TimeoutError)
     return OutcomeUnknownError(text, timed_out=late, throttled=isinstance(error, stripe.RateLimitError))
 
@@ -148,13 +161,14 @@ def unknown(call: Call, error: Exception) -> OutcomeUnknownError:
 def _in_short(error: BaseException) -> str:
     """Stripe's own sentences are left out: the one about a wrong API key quotes it."""
     if not isinstance(error, stripe.StripeError):
-        return str(error) or "no answer"
-    return f"status {error.http_status}, {bounded(_word(_said(error)))}, request {error.request_id}"
+        return in_short(error)
+    word, request = bounded(_word(_said(error))), short(str(error.request_id), MAX_WORD)
+    return f"{type(error).__name__}: status {error.http_status}, {word}, request {request}"
 
 
 def _unexpected(call: Call, error: stripe.StripeError, said: Body) -> Answer:
     intent = said.get("payment_intent")
-    if not intent:
+    if not isinstance(intent, Mapping) or not isinstance(intent.get("status"), str):
         # its status is the answer; `find` looks at it
         raise unknown(call, error) from error
     return closed(call, intent)
@@ -163,17 +177,31 @@ def _unexpected(call: Call, error: stripe.StripeError, said: Body) -> Answer:
 def _captured(call: Capture | Void | Refund, intent: Body) -> Answer | None:
     match call:
         case Capture():
-            return Captured(amount_minor=int(intent["amount_received"]))
+            return Captured(amount_minor=amount_of(intent, "amount_received"))
         case Void():
             return closed(call, intent)
         case Refund():
-            back = int(_charge(intent).get("amount_refunded") or 0)
+            charge = _charge(intent)
+            back = amount_of(charge, "amount_refunded") if charge.get("amount_refunded") else 0
             return Refunded(amount_minor=back) if back >= call.amount_minor else None
 
 
-def _held(intent: Body) -> Authorized:
+def _held(call: Authorize, intent: Body) -> Authorized:
+    _check_asked(call, intent)
     until = stated_capture_before(intent) or datetime.fromtimestamp(intent["created"], UTC) + HELD_FOR
-    return Authorized(payment_id=intent["id"], capture_before=until)
+    return Authorized(payment_id=payment_id_of(intent, "id"), capture_before=until)
+
+
+def _check_asked(call: Call, intent: Body) -> None:
+    """A PaymentIntent that is another one than was asked for, or says that it is about other money, is UnsafeError."""
+    named = body_of(intent.get("metadata") or {}).get("checkout_id", call.checkout_id)
+    check_same(call, "checkout", call.checkout_id, named)
+    if not isinstance(call, Authorize):
+        check_same(call, "payment", call.payment_id, payment_id_of(intent, "id"))
+    elif "currency" in intent:
+        check_same(call, "the currency", call.currency, text_of(intent, "currency").upper())
+    if isinstance(call, Authorize):
+        check_same(call, "the amount", call.amount_minor, amount_of(intent, "amount"))
 
 
 def _charge(intent: Body) -> Body:
@@ -189,4 +217,5 @@ def _said(error: stripe.StripeError) -> Body:
 
 
 def _word(said: Body) -> str:
-    return str(said.get("decline_code") or said.get("code") or said.get("type") or "none")
+    words = (said.get("decline_code"), said.get("code"), said.get("type"), "none")
+    return next(word for word in words if word and isinstance(word, str))

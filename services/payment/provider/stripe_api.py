@@ -6,19 +6,45 @@ raises aiohttp.ClientError or TimeoutError, which the library lets pass.
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 import stripe
 
 from services.payment.provider.protocol import Authorize, Capture, OutcomeUnknownError, Refund
+from services.payment.provider.reading import PLAIN, read_bounded
 
 PAGE: Final = 100
 PAGES: Final = 10
 """A customer's payments are looked through so far back: 1,000 of them."""
 
 Body = dict[str, Any]
+
+
+class _BoundedClient(stripe.AIOHTTPClient):
+    """The library's HTTP client, which would read an answer of any length. It does not close its session."""
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
+        super().__init__(timeout=timeout, session=session)
+        self._requests = session
+        self._limit = timeout
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Body, status and headers. Raises ValueError for a body that is too long."""
+        asked = self._requests.request(
+            method, url, headers=headers, data=post_data, timeout=self._limit, allow_redirects=False
+        )
+        try:
+            response = await asked
+        # the library tells a connection that failed from an answer by this class
+        except (TimeoutError, aiohttp.ClientError) as error:
+            text = f"no answer: {type(error).__name__}"
+            raise stripe.APIConnectionError(text) from error  # type: ignore[no-untyped-call]
+        async with response:
+            return await read_bounded(response.content), response.status, response.headers
 
 
 class StripeApi:
@@ -33,7 +59,7 @@ class StripeApi:
         self._base = base.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._connections = connections
-        self._http: stripe.AIOHTTPClient | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._made: stripe.V1Services | None = None
 
     async def create(self, call: Authorize, customer: str, method: str) -> Body:
@@ -109,8 +135,8 @@ class StripeApi:
 
     async def close(self) -> None:
         """Give connections back."""
-        if self._http is not None:
-            await self._http.close_async()  # type: ignore[no-untyped-call]  # the library leaves it without types
+        if self._session is not None:
+            await self._session.close()
 
     async def _page(self, customer: str, after: dict[str, str]) -> Body:
         asked: Any = {"customer": customer, "limit": PAGE, "expand": ["data.latest_charge"], **after}
@@ -123,11 +149,11 @@ class StripeApi:
             stripe.enable_telemetry = False
             certificates = ssl.create_default_context(cafile=stripe.ca_bundle_path)
             connector = aiohttp.TCPConnector(limit=self._connections, ssl=certificates)
-            self._http = stripe.AIOHTTPClient(timeout=self._timeout, connector=connector)
+            self._session = aiohttp.ClientSession(connector=connector, headers=PLAIN, auto_decompress=False)
             self._made = stripe.StripeClient(
                 self._key,
                 base_addresses={"api": self._base},
-                http_client=self._http,
+                http_client=_BoundedClient(self._session, self._timeout),
                 # who repeats a call, and when, is decided in one place: not here
                 max_network_retries=0,
             ).v1

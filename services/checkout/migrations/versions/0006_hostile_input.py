@@ -3,6 +3,7 @@
 from alembic import op
 
 from outbox.ddl import INBOX_V2
+from services.checkout.tables import CHECKOUTS_V6
 from services.shell.fatal_messages import FATAL_V1
 from services.shell.retries_ddl import RETRIES_V2
 
@@ -12,7 +13,7 @@ down_revision = "0005"
 
 def upgrade() -> None:
     """Add it."""
-    for statement in (*INBOX_V2, *RETRIES_V2, *FATAL_V1):
+    for statement in (*CHECKOUTS_V6, *INBOX_V2, *RETRIES_V2, *FATAL_V1):
         op.execute(statement)
 
 
