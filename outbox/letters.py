@@ -11,8 +11,6 @@ from typing import Final
 _RULE: Final = re.compile(r"\.(dlq|retry)\Z|(^|\.)dlq\.")
 LETTERS_SQL: Final = r"topic ~ '\.(dlq|retry)$|(^|\.)dlq\.'"
 """The same, as a condition on rows of the outbox."""
-CONNECT_PATTERN: Final = r".*\.(dlq|retry)|(.*\.)?dlq\..*"
-"""The same, as Kafka Connect's TopicNameMatches wants it: for the whole name."""
 
 
 def is_letter_topic(topic: str) -> bool:
