@@ -66,7 +66,7 @@ def stuck_rows(db: Connection, older_than_s: float, most: int) -> list[Stuck]:
     if not found:
         return []
     asked = {"seqs": [row.seq for row in found], "keys": [row.key for row in found]}
-    behind: dict[int, int] = dict(db.execute(_BEHIND, asked).tuples().all())
+    behind = {int(seq): int(count) for seq, count in db.execute(_BEHIND, asked)}
     return [replace(row, behind=behind.get(row.seq, 0)) for row in found]
 
 
