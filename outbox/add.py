@@ -83,7 +83,9 @@ def shard_of(key: str) -> int:
 
 def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes | None, str, int]:
     headers = dump_headers(record.headers)
-    _check(record, headers)
+    # only an escape can be half of a surrogate pair or a NUL: without any, no name has to be looked at
+    if topic_defect(record.topic) or "\\" in headers:
+        _check(record)
     return (
         text_of(record.id),
         record.aggregatetype,
@@ -97,15 +99,10 @@ def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes |
     )
 
 
-def _check(record: Record, headers: str) -> None:
-    """Raises ValueError. What the relay takes from memory was looked at here, and nowhere else.
-
-    Only an escape can be half of a surrogate pair or a NUL: without any, no name has to be looked at.
-    """
-    defect = topic_defect(record.topic)
-    if not defect and "\\u" in headers:
-        defect = next((found for name, _ in record.headers if (found := name_defect(name))), "")
-    if defect:
+def _check(record: Record) -> None:
+    """Raises ValueError. What the relay takes from memory was looked at here, and nowhere else."""
+    defects = (topic_defect(record.topic), *(name_defect(name) for name, _ in record.headers))
+    if defect := next(filter(None, defects), ""):
         raise ValueError(f"no Kafka record: {defect}")
 
 
