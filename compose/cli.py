@@ -15,7 +15,9 @@ from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
 from compose.failing import one_line
+from compose.outbox_cli import app as outbox_app
 from compose.publisher import Shop
+from compose.sandbox_cli import sandbox
 from compose.schemas_cli import app as schemas_app
 from compose.settings import Servers
 from compose.stack import paths, running_stack
@@ -25,6 +27,8 @@ from services.shell.settings import read_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="An event-driven checkout over Kafka.")
 app.add_typer(stack_app, name="stack")
 app.add_typer(schemas_app, name="schemas")
+app.add_typer(outbox_app, name="outbox")
+app.command()(sandbox)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from outbox.bulk import Database, text_of
 from outbox.copying import BulkCopy
+from outbox.publishable import name_defect, topic_defect
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -69,7 +70,8 @@ class Record:
 def add(db: Database, *records: Record) -> None:
     """Write `records` with one COPY, to be published after the commit, each key's in this order.
 
-    db: a Session or Connection in a transaction. Raises what the database raises; nothing is published then.
+    db: a Session or Connection in a transaction. Raises what the database raises, and ValueError for what can't be a
+    Kafka record (the name of its topic, or of a header); nothing is published then.
     """
     _COPY.run(db, [_row(record) for record in records])
 
@@ -80,6 +82,10 @@ def shard_of(key: str) -> int:
 
 
 def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes | None, str, int]:
+    headers = dump_headers(record.headers)
+    # only an escape can be half of a surrogate pair or a NUL: without any, no name has to be looked at
+    if topic_defect(record.topic) or "\\" in headers:
+        _check(record)
     return (
         text_of(record.id),
         record.aggregatetype,
@@ -88,9 +94,16 @@ def _row(record: Record) -> tuple[str, str, str, str, bytes | None, str, bytes |
         record.payload,
         record.topic,
         record.kafka_key,
-        dump_headers(record.headers),
+        headers,
         shard_of(record.key),
     )
+
+
+def _check(record: Record) -> None:
+    """Raises ValueError. What the relay takes from memory was looked at here, and nowhere else."""
+    defects = (topic_defect(record.topic), *(name_defect(name) for name, _ in record.headers))
+    if defect := next(filter(None, defects), ""):
+        raise ValueError(f"no Kafka record: {defect}")
 
 
 def dump_headers(headers: Headers) -> str:

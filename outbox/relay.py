@@ -7,7 +7,7 @@ published blocks its key, not the table.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
@@ -18,6 +18,8 @@ from psycopg2 import extensions
 from sqlalchemy import Engine
 
 from outbox.add import Record
+from outbox.blocked import BLOCKED_S, Blocked, BlockedKeys
+from outbox.letters import LETTERS_SQL, is_letter_topic
 from outbox.offered import Offered
 from outbox.sending import Failure, Head, OnSent, Sender, passes, producer_config
 from outbox.session import own_session
@@ -37,7 +39,8 @@ def no_probe(_point: str) -> None:
 
 _BATCH: Final = 1000
 _BATCH_MAX: Final = 20_000
-_BLOCKED_S: Final = 30.0
+_BLOCKED_S: Final = BLOCKED_S
+_SHOWN: Final = 200
 _SHARE_S: Final = 2.0
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 0.5
@@ -50,7 +53,8 @@ class Relay:
 
     engine: the database of the outbox, by psycopg2. make_producer: gives an idempotent producer (see
     `producer_config`). wake: set by whoever committed rows in this process. probe: see `Probe`. on_published: told
-    which rows a round has published; on_sent: of each one, and where it lies.
+    which rows a round has published; on_sent: of each one, and where it lies. letters_only: leave all rows but those of
+    dead letters to a connector (see `outbox.letters`).
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Relay:
         probe: Probe = no_probe,
         on_published: Callable[[Sequence[Head]], None] = lambda _: None,
         on_sent: OnSent | None = None,
+        letters_only: bool = False,
     ) -> None:
         self._engine = engine
         self._sender = Sender(make_producer, on_sent)
@@ -70,7 +75,8 @@ class Relay:
         self._on_published = on_published
         self._offered = Offered()
         self._stop = threading.Event()
-        self._blocked: dict[str, float] = {}
+        self._blocked = BlockedKeys()
+        self._letters_only = letters_only
         self.connected = False
         self.settled = 0
         """Up to which `seq` every row is visible by now or will never be, as far as is known."""
@@ -80,12 +86,17 @@ class Relay:
         """What keeps it from publishing; "" when nothing does."""
         return "" if self.connected else "not connected to the database"
 
+    @property
+    def blocked(self) -> Mapping[str, Blocked]:
+        """The keys that wait behind a row that can't be published, and why. From any thread."""
+        return self._blocked.all
+
     def offer(self, records: Iterable[Record]) -> None:
         """Hand over what this process has just committed, before it sets `wake`: spares reading it from the table.
 
         Never before the commit. Only a short cut: what isn't offered is published as well. From any thread.
         """
-        self._offered.put(records)
+        self._offered.put([r for r in records if is_letter_topic(r.topic)] if self._letters_only else records)
 
     def stop(self) -> None:
         """Ask `run` to return after the rows that are there; at most one more round is started."""
@@ -106,7 +117,8 @@ class Relay:
         self._sender.close()
 
     def _publish_from(self, session: extensions.connection) -> None:
-        waiting, shards = Waiting(session, self._offered), Shards(session)
+        waiting = Waiting(session, self._offered, LETTERS_SQL if self._letters_only else "true")
+        shards = Shards(session)
         shared_at, limit = -_SHARE_S, _BATCH
         with session.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
@@ -127,10 +139,12 @@ class Relay:
 
     def round(self, waiting: Waiting, limit: int = _BATCH) -> tuple[int, int]:
         """Publish one row of each key; how many rows were found and how many were published."""
-        rows = waiting.heads(self._blocked_keys(), limit)
+        blocked = self._blocked.waiting()
+        rows = waiting.heads(blocked, limit)
         self.settled = waiting.settled
         firsts = {head[2]: head for head in reversed(rows)}
         if not firsts:
+            self._blocked.settle(blocked, (), _BLOCKED_S)
             return 0, 0
         outcome = self._sender.send(list(firsts.values())[::-1], waiting.whole)
         self._probe("relay_published")
@@ -138,26 +152,8 @@ class Relay:
             waiting.drop(outcome.delivered)
             gone = set(outcome.delivered)
             self._on_published([head for head in firsts.values() if head[0] in gone])
-        for failure in outcome.failed:
-            self._give_up_for_now(failure)
+        self._blocked.settle(blocked, [failure for failure in outcome.failed if _blocks(failure)], _BLOCKED_S)
         return len(rows), len(outcome.delivered)
-
-    def _give_up_for_now(self, failure: Failure) -> None:
-        """A broker that is away is waited for; a row that the broker refuses blocks its key for a while."""
-        (seq, _, key), topic, error = failure
-        if passes(error):
-            log.warning("not published, will be tried again", topic=topic, key=key, error=error.str())
-            return
-        self._blocked[key] = time.monotonic() + _BLOCKED_S
-        log.error(
-            "the broker refuses an event: its key waits", topic=topic, key=key, seq=seq,
-            error=error.str(), again_in_s=_BLOCKED_S,
-        )  # fmt: skip
-
-    def _blocked_keys(self) -> list[str]:
-        now = time.monotonic()
-        self._blocked = {key: until for key, until in self._blocked.items() if until > now}
-        return list(self._blocked)
 
     def _rest(self, session: extensions.connection) -> None:
         """Wait for a commit in this process, a NOTIFY from another one, or the poll interval."""
@@ -167,3 +163,14 @@ class Relay:
             session.notifies.clear()
             return
         self._wake.wait(_POLL_S, session.fileno())
+
+
+def _blocks(failure: Failure) -> bool:
+    """A broker that is away is waited for; a row that can't be published blocks its key for a while."""
+    (seq, _, key), topic, error = failure
+    shown = {"topic": topic[:_SHOWN], "key": key[:_SHOWN], "error": failure.why}
+    if passes(error):
+        log.warning("not published, will be tried again", **shown)
+        return False
+    log.error("an event can't be published: its key waits", seq=seq, again_in_s=_BLOCKED_S, **shown)
+    return True

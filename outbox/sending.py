@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from outbox.publishable import MAX_RECORD_BYTES
+
 Head = tuple[int, str, str]
 """seq, id and ordering key of a row: which one it is, and whose turn."""
 
@@ -24,6 +26,10 @@ _AWAY: Final = (
     KafkaError._PURGE_QUEUE,  # noqa: SLF001
     KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
 )
+
+_NO_RECORD: Final = (ValueError, TypeError, OverflowError, SystemError)
+"""What `produce` raises for what can't be a record, besides its own exception."""
+_SHOWN: Final = 200
 
 log = structlog.get_logger("outbox.relay")
 
@@ -47,8 +53,10 @@ def producer_config(kafka: str | Mapping[str, Any]) -> dict[str, Any]:
         "topic.metadata.propagation.max.ms": 2_000,
         # A round ends with a flush, which sends at once; until then full batches spare the broker half its work.
         "linger.ms": 25,
-        "compression.type": "lz4",
-        "message.max.bytes": 8 * 1024 * 1024,
+        # Topics keep records uncompressed, so that the broker's limit on a batch counts what readers will hold: what
+        # came packed it would have to unpack
+        "compression.type": "none",
+        "message.max.bytes": MAX_RECORD_BYTES,
         "queue.buffering.max.kbytes": 256 * 1024,
     }
 
@@ -64,11 +72,16 @@ class Outgoing(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A row that the broker has not."""
+    """A row that the broker has not. error: the broker's or the client's, or what is wrong with the row."""
 
     head: Head
     topic: str
-    error: KafkaError
+    error: KafkaError | str
+
+    @property
+    def why(self) -> str:
+        """A sentence."""
+        return self.error if isinstance(self.error, str) else self.error.str()
 
 
 @dataclass(slots=True)
@@ -88,8 +101,8 @@ class Outcome:
 
 OnSent = Callable[[Outgoing, Message], None]
 """Told of every row that the broker has, and where it lies there."""
-Read = Callable[[Sequence[Head]], Iterable[Outgoing]]
-"""Gives the content of rows, of those that are still there."""
+Read = Callable[[Sequence[Head]], Iterable[Iterable[Outgoing | Failure]]]
+"""Gives the content of rows, of those that are still there: in several parts where it is too much to hold at once."""
 
 
 class Sender:
@@ -117,40 +130,57 @@ class Sender:
         outcome = Outcome()
         try:
             for start in range(0, len(heads), _PART):
-                self._produce(read(heads[start : start + _PART]), outcome)
+                self._produce_all(read(heads[start : start + _PART]), outcome)
         finally:
             self._await_reports()
-        refused = [failure.head for failure in outcome.failed if not passes(failure.error)]
+        refused = [failure.head for failure in outcome.failed if _is_refused(failure.error)]
         if refused and len(heads) > 1:
-            outcome.failed = [failure for failure in outcome.failed if passes(failure.error)]
+            outcome.failed = [failure for failure in outcome.failed if not _is_refused(failure.error)]
             for head in refused:
-                self._produce(read([head]), outcome)
+                self._produce_all(read([head]), outcome)
                 self._await_reports()
         if any(_is_stuck(failure.error) for failure in outcome.failed):
             self._renew_producer()
         return outcome
 
-    def _produce(self, rows: Iterable[Outgoing], outcome: Outcome) -> None:
+    def _produce_all(self, parts: Iterable[Iterable[Outgoing | Failure]], outcome: Outcome) -> None:
+        """Hand over one part after the other; the client keeps a part's content until it is reported.
+
+        It has two of them at most: what is small, and the first of what is large, which need not wait for each other.
+        """
+        for number, rows in enumerate(parts):
+            if number > 1:
+                self._await_reports()
+            self._produce(rows, outcome)
+
+    def _produce(self, rows: Iterable[Outgoing | Failure], outcome: Outcome) -> None:
         """Hand over a part. Of a row only its head is kept: the client has the content, a part at a time is enough.
 
         Unless somebody wants to be told of it.
         """
         produce, report = self._producer.produce, outcome.report
         for row in rows:
+            if isinstance(row, Failure):
+                outcome.failed.append(row)
+                continue
             head, topic, key, value, headers = row
             reported = partial(self._tell, report, row) if self._on_sent else partial(report, head)
             try:
                 produce(topic, value, key, headers=headers, on_delivery=reported)
             except BufferError:
                 self._producer.flush(_FLUSH_S)  # the row is read again in the next round
-            except KafkaException as error:
-                outcome.failed.append(Failure(head, topic, error.args[0]))
+            except (KafkaException, *_NO_RECORD) as error:
+                outcome.failed.append(Failure(head, topic, _refusal(error)))
         self._producer.poll(0)
 
     def _tell(self, report: Callable[..., None], row: Outgoing, error: KafkaError | None, message: Message) -> None:
         report(row.head, error, message)
         if error is None and self._on_sent:
-            self._on_sent(row, message)
+            try:
+                self._on_sent(row, message)
+            # whatever it is: the broker has the row, which must not come again for ever because of who listens
+            except Exception:
+                log.exception("whoever is told of published events failed", topic=row.topic)
 
     def _await_reports(self) -> None:
         while len(self._producer):
@@ -169,11 +199,26 @@ class Sender:
         self._producer = self._make_producer()
 
 
-def passes(error: KafkaError) -> bool:
+def passes(error: KafkaError | str) -> bool:
     """Whether the row as such is in order and will be taken when the broker is back."""
-    return error.fatal() or error.retriable() or error.code() in _AWAY
+    return not isinstance(error, str) and (error.fatal() or error.retriable() or error.code() in _AWAY)
 
 
-def _is_stuck(error: KafkaError) -> bool:
+def _refusal(error: BaseException) -> KafkaError | str:
+    """What the client raised instead of taking a row: of an error that doesn't pass its sentence, which is final."""
+    reason = error.args[0] if isinstance(error, KafkaException) else None
+    if isinstance(reason, KafkaError):
+        return reason if passes(reason) else f"the client refuses it: {reason.str()}"
+    return f"the client refuses it: {type(error).__name__}: {ascii(str(error))[:_SHOWN]}"
+
+
+def _is_refused(error: KafkaError | str) -> bool:
+    """Whether the broker refuses a row, perhaps for another one of its batch."""
+    return not isinstance(error, str) and not passes(error)
+
+
+def _is_stuck(error: KafkaError | str) -> bool:
     """Whether the client itself may be what is in the way."""
+    if isinstance(error, str):
+        return False
     return error.fatal() or error.code() == KafkaError._MSG_TIMED_OUT  # noqa: SLF001

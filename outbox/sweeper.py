@@ -3,7 +3,7 @@
 The connector reads inserts from the database's log and confirms to its replication slot how far the brokers have them.
 So a row is deleted when it was seen committed, and the slot has since passed the place where the log was then. What is
 in the table is what is not known to be published, as with the relay: where a connector is gone for good the relay takes
-its place again, and nothing is lost.
+its place again, and nothing is lost. Rows of dead letters are a relay's business here too (see `outbox.letters`).
 
 The slot passes a place only when something comes after it that the connector reads: in a quiet database that is its own
 heartbeat (`heartbeat.action.query` in compose/debezium/outbox.properties).
@@ -23,6 +23,7 @@ from psycopg2 import extensions
 from sqlalchemy import Engine
 
 from outbox.add import Record
+from outbox.letters import LETTERS_SQL
 from outbox.session import own_session
 
 _LOOK_S: Final = 0.2
@@ -36,7 +37,7 @@ _CONFIRMED: Final = """
     SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots
     WHERE slot_name = %s AND database = current_database()
 """
-_ROWS: Final = "SELECT seq FROM outbox ORDER BY seq LIMIT %s"
+_ROWS: Final = f"SELECT seq FROM outbox WHERE NOT ({LETTERS_SQL}) ORDER BY seq LIMIT %s"  # noqa: S608 - of this code
 _HERE: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 _DROP: Final = "DELETE FROM outbox WHERE seq = ANY(%s)"
 

@@ -8,23 +8,24 @@ them. A key with a long queue holds the floor below its next row until it is thr
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from json import JSONDecoder
 from typing import Any, Final
 
 from psycopg2 import extensions
 
-from outbox.add import load_headers
 from outbox.horizon import Horizon
 from outbox.offered import Offered
-from outbox.sending import Head, Outgoing
-
-_parse: Final = JSONDecoder().raw_decode
+from outbox.publishable import MAX_RECORD_BYTES, headers_from, size_defect, topic_defect
+from outbox.sending import Failure, Head, Outgoing
 
 _ASIDE_MOST: Final = 1000
 """Rows of blocked keys that may wait below the floor; with more of them it stays where it is."""
 _LOOK_S: Final = 0.05
 _LOOK_ROWS: Final = 50
 _LOOK_IDLE_S: Final = 2.0
+_SMALL: Final = 16 * 1024
+"""Bytes of a row that is read together with a thousand others."""
+_AT_ONCE: Final = 16 * 1024 * 1024
+"""Bytes of larger rows that are read at once. One that alone is larger is read alone."""
 
 _SESSION: Final = (
     # a delete that is lost is a duplicate, which inboxes drop
@@ -39,24 +40,38 @@ _SESSION: Final = (
     # the first read may have to walk over all that vacuum could not remove
     "SET statement_timeout = '10min'",
 )
+# {only}: a condition on the rows of a relay that has not all of them
 _PREPARE: Final = (
     """
     PREPARE outbox_heads (bigint, smallint[], text[], bigint) AS
     SELECT seq, id::text, aggregateid FROM outbox
-    WHERE seq > $1 AND shard = ANY($2) AND aggregateid <> ALL($3) ORDER BY seq LIMIT $4
+    WHERE seq > $1 AND shard = ANY($2) AND aggregateid <> ALL($3) AND {only} ORDER BY seq LIMIT $4
     """,
     """
     PREPARE outbox_blocked (bigint, bigint, smallint[], text[], bigint) AS
     SELECT seq, aggregateid FROM outbox
-    WHERE seq > $1 AND seq <= $2 AND shard = ANY($3) AND aggregateid = ANY($4) ORDER BY seq LIMIT $5
+    WHERE seq > $1 AND seq <= $2 AND shard = ANY($3) AND aggregateid = ANY($4) AND {only} ORDER BY seq LIMIT $5
     """,
     """
     PREPARE outbox_these (bigint[], smallint[]) AS
-    SELECT seq, id::text, aggregateid FROM outbox WHERE seq = ANY($1) AND shard = ANY($2) ORDER BY seq
+    SELECT seq, id::text, aggregateid FROM outbox WHERE seq = ANY($1) AND shard = ANY($2) AND {only} ORDER BY seq
     """,
-    # as text: who parses what the driver would parse decides when
+    # Headers as text: who parses what the driver would parse decides when. Only small rows, without unpacking any: what
+    # is compressed may be a hundred times as large.
     """
-    PREPARE outbox_whole (bigint[]) AS
+    PREPARE outbox_whole (bigint[], int) AS
+    SELECT seq, topic, key, payload, headers::text FROM outbox WHERE seq = ANY($1)
+    AND coalesce(octet_length(payload), 0)::bigint + coalesce(octet_length(key), 0) + octet_length(topic)
+    + pg_column_size(headers) <= $2 AND pg_column_compression(headers) IS NULL
+    """,
+    """
+    PREPARE outbox_sizes (bigint[], bigint) AS
+    SELECT seq, left(topic, 300), coalesce(octet_length(payload), 0)::bigint + coalesce(octet_length(key), 0),
+    CASE WHEN pg_column_size(headers) > $2 THEN pg_column_size(headers) ELSE octet_length(headers::text) END
+    FROM outbox WHERE seq = ANY($1) ORDER BY seq
+    """,
+    """
+    PREPARE outbox_large (bigint[]) AS
     SELECT seq, topic, key, payload, headers::text FROM outbox WHERE seq = ANY($1)
     """,
     "PREPARE outbox_drop (bigint[]) AS DELETE FROM outbox WHERE seq = ANY($1)",
@@ -66,13 +81,14 @@ _PREPARE: Final = (
 class Waiting:
     """The rows of the shards that the relay owns. session: in autocommit, for this object alone.
 
-    `heads`, `whole`, `drop` are one or two statements each, whatever the number of rows.
+    `heads`, `whole`, `drop` are one or two statements each, whatever the number of rows; large rows are read in parts.
+    only: SQL, a condition on the rows that are the relay's.
     """
 
-    def __init__(self, session: extensions.connection, offered: Offered) -> None:
+    def __init__(self, session: extensions.connection, offered: Offered, only: str = "true") -> None:
         self._cursor = session.cursor()
         for statement in (*_SESSION, *_PREPARE):
-            self._cursor.execute(statement)
+            self._cursor.execute(statement.replace("{only}", only))
         self._horizon = Horizon(self._cursor)
         self._offered = offered
         self._shards: frozenset[int] = frozenset()
@@ -99,10 +115,14 @@ class Waiting:
         self._raise_floor(rows[0][0] - 1 if rows else self._horizon.settled, blocked)
         return [*self._from_aside(blocked), *rows]
 
-    def whole(self, heads: Sequence[Head]) -> Iterator[Outgoing]:
-        """What goes out: of rows that this process has just committed from memory, of others from the table."""
+    def whole(self, heads: Sequence[Head]) -> Iterator[list[Outgoing | Failure]]:
+        """What goes out: of rows that this process has just committed from memory, of others from the table.
+
+        In parts: first all that is small, then as many large rows at a time as are to be held at once.
+        """
         offered = self._offered.take([name for _, name, _ in heads])
-        missing: dict[int, Head] = {}
+        found = list[Outgoing | Failure]()
+        missing, sizes = dict[int, Head](), dict[int, int]()
         for head in heads:
             seq, name, key = head
             record = offered.get(name)
@@ -111,10 +131,23 @@ class Waiting:
             else:
                 # as the table would give it, whatever kind of bytes and pairs the caller has
                 headers: list[tuple[str, str | bytes | None]] = [(name, value) for name, value in record.headers]
-                yield Outgoing(head, record.topic, _bytes(record.kafka_key), _bytes(record.payload), headers)
+                found.append(Outgoing(head, record.topic, _bytes(record.kafka_key), _bytes(record.payload), headers))
         if missing:
-            for seq, topic, raw_key, payload, stored in self._fetch("whole", _array(missing)):
-                yield Outgoing(missing[seq], topic, _bytes(raw_key), _bytes(payload), _headers(stored))
+            found += [_outgoing(missing.pop(row[0]), row) for row in self._fetch("whole", _array(missing), _SMALL)]
+            sizes = self._sizes(missing, found)
+        yield found
+        for part in parts(sizes, _AT_ONCE):
+            yield [_outgoing(missing[row[0]], row) for row in self._fetch("large", _array(part))]
+
+    def _sizes(self, heads: dict[int, Head], found: list[Outgoing | Failure]) -> dict[int, int]:
+        """Bytes of those of these rows that are still there. What no record can hold is not read, and is in `found`."""
+        sizes: dict[int, int] = {}
+        for seq, topic, content, headers in self._fetch("sizes", _array(heads), MAX_RECORD_BYTES) if heads else ():
+            if defect := size_defect(content, headers):
+                found.append(Failure(heads[seq], topic, defect))
+            else:
+                sizes[seq] = content + headers
+        return sizes
 
     def drop(self, seqs: Sequence[int]) -> None:
         """Delete rows that the broker has."""
@@ -173,10 +206,28 @@ def _bytes(stored: bytes | memoryview | None) -> bytes | None:
     return None if stored is None else bytes(stored)
 
 
-def _headers(stored: str) -> list[tuple[str, str | bytes | None]]:
-    pairs, _ = _parse(stored)
-    # only what JSON can't hold was written as an object
-    return load_headers(pairs) if "{" in stored else [*map(tuple, pairs)]
+def _outgoing(head: Head, row: tuple[Any, ...]) -> Outgoing | Failure:
+    """A row of the table as it goes out, or why it can't."""
+    _, topic, key, payload, stored = row
+    if defect := topic_defect(topic):
+        return Failure(head, topic, defect)
+    try:
+        return Outgoing(head, topic, _bytes(key), _bytes(payload), [*headers_from(stored)])
+    except ValueError as error:
+        return Failure(head, topic, str(error))
+
+
+def parts(sizes: dict[int, int], most: int) -> Iterator[list[int]]:
+    """The keys of `sizes` in their order, in parts of at most `most` together, or one alone."""
+    part, size = list[int](), 0
+    for seq, bytes_ in sizes.items():
+        if part and size + bytes_ > most:
+            yield part
+            part, size = [], 0
+        part.append(seq)
+        size += bytes_
+    if part:
+        yield part
 
 
 def _array(numbers: Iterable[int]) -> str:

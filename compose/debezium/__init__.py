@@ -1,4 +1,4 @@
-"""Debezium in the relay's place: the connector's settings, and how they are run without Docker."""
+"""Debezium in the relay's place for all but dead letters: its settings, and how it is run without Docker."""
 
 from compose.debezium.connect import Debezium, running_debezium
 

@@ -18,7 +18,11 @@ LAST_PORT: Final = 65_535
 
 def main() -> int:
     """Serve until stopped. 0 after a stop, 1 when it can't start, 2 for a wrong flag."""
-    settings = _settings(sys.argv[1:])
+    return run(_settings(sys.argv[1:]))
+
+
+def run(settings: Settings) -> int:
+    """Serve in the foreground until stopped. 0 after a stop, 1 with a line on stderr when it can't start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # it would log malformed requests with a traceback and a piece of what was sent, which may be a card number
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

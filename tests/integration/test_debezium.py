@@ -1,7 +1,8 @@
-"""Debezium publishes the outbox in the relay's place: the same records, and services that work as before."""
+"""Debezium publishes all but dead letters in the relay's place: the same records, and services that work as before."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -13,8 +14,8 @@ from sqlalchemy import create_engine
 from compose.debezium import Debezium, running_debezium
 from compose.fleet import Fleet
 from compose.stack import StackError
-from dlq.messages import PACKED, headers_of
 from outbox import Record
+from schemas.kafka.record import PACKED, Header, record_of
 from schemas.trace import TraceContext
 from tests.outboxes import Topic, commit, database, key, relays
 from tests.servers import TestServers
@@ -70,6 +71,11 @@ def rows(topic: str) -> list[Record]:
     ]
 
 
+def headers_of(message: Message) -> list[Header]:
+    """Those of the row, for who knows that a connector publishes."""
+    return record_of(message, unpack=True).headers
+
+
 def seen(message: Message) -> tuple[Any, ...]:
     """What a consumer has of a message. Without a key any partition will do."""
     place = message.partition() if message.key() is not None else None
@@ -84,30 +90,50 @@ def by_key(messages: list[Message]) -> dict[bytes, list[tuple[Any, ...]]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def published(servers: TestServers, scratch: Path) -> Iterator[tuple[list[Message], list[Message]]]:
-    """The same rows as Debezium published them, and then the relay."""
+@dataclass(frozen=True)
+class Published:
+    """The same rows as Debezium published them, and then the relay. letters: what Debezium made of letters."""
+
+    by_debezium: list[Message]
+    by_relay: list[Message]
+    letters: list[Message]
+
+
+@contextmanager
+def topic_of(servers: TestServers, suffix: str = "") -> Iterator[Topic]:
     topic = Topic(servers, **{"max.message.bytes": "9000000"})
+    topic.name += suffix
     topic.create()
-    environ = {"KAFKA_BOOTSTRAP_SERVERS": servers.kafka}
     try:
-        with database(servers) as url:
-            engine, records = create_engine(url), rows(topic.name)
-            with debezium(environ, scratch / "debezium-rows", url, slot_name()):
-                commit(engine, *records)
-                wait_for(lambda: len(topic.all()) >= len(records), "Debezium to publish every row")
-            ours = len(topic.all())
-            with relays(url, servers):
-                wait_for(lambda: len(topic.all()) >= ours + len(records), "the relay to publish every row")
-            engine.dispose()
-            yield topic.all()[:ours], topic.all()[ours:]
+        yield topic
     finally:
         topic.close()
 
 
-def test_debezium_publishes_what_the_relay_publishes(published: tuple[list[Message], list[Message]]) -> None:
-    by_debezium, by_relay = published
-    assert by_key(by_debezium) == by_key(by_relay)
+@pytest.fixture(scope="module")
+def published(servers: TestServers, scratch: Path) -> Iterator[Published]:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": servers.kafka}
+    with topic_of(servers) as topic, topic_of(servers, ".dlq") as letters, database(servers) as url:
+        engine, records = create_engine(url), rows(topic.name)
+        with debezium(environ, scratch / "debezium-rows", url, slot_name()):
+            # before the others in the database's log, so that they were read when those are there
+            commit(engine, Record(topic=letters.name, key=key(), payload=b"a letter", aggregatetype="dead_letter"))
+            commit(engine, *records)
+            wait_for(lambda: len(topic.all()) >= len(records), "Debezium to publish every row")
+        ours, letters_of_debezium = len(topic.all()), list(letters.all())
+        with relays(url, servers):
+            wait_for(lambda: len(topic.all()) >= ours + len(records), "the relay to publish every row")
+            wait_for(letters.all, "the relay to publish the letter")
+        engine.dispose()
+        yield Published(topic.all()[:ours], topic.all()[ours:], letters_of_debezium)
+
+
+def test_debezium_publishes_what_the_relay_publishes(published: Published) -> None:
+    assert by_key(published.by_debezium) == by_key(published.by_relay)
+
+
+def test_debezium_leaves_letters_to_the_relay(published: Published) -> None:
+    assert published.letters == []
 
 
 def on_record(message: Message) -> dict[str, Any]:
@@ -116,8 +142,8 @@ def on_record(message: Message) -> dict[str, Any]:
     return dict(pairs)
 
 
-def test_debezium_has_headers_of_its_own(published: tuple[list[Message], list[Message]]) -> None:
-    by_debezium, by_relay = published
+def test_debezium_has_headers_of_its_own(published: Published) -> None:
+    by_debezium, by_relay = published.by_debezium, published.by_relay
     assert {tuple(on_record(message)) for message in by_debezium} == {("id", "ce_id", "ce_type", "ce_subject", PACKED)}
     assert not any(PACKED in on_record(message) for message in by_relay)
     (thing,) = [on_record(m) for m in by_debezium if bytes(m.value() or b"").endswith(b"\x01body")]
@@ -132,7 +158,7 @@ def test_debezium_has_headers_of_its_own(published: tuple[list[Message], list[Me
 def streamed(servers: TestServers, scratch: Path) -> Iterator[System]:
     """Debezium publishes what the checkout service says."""
     slot = slot_name()
-    with System(servers, scratch, services=("payment", "warehouse")) as system:
+    with System(servers, scratch, services=("payment", "warehouse"), UNPACK_OUTBOX_HEADERS="1") as system:
         url = system.env["CHECKOUT_DATABASE_URL"]
         with debezium(system.env, system.folder / "debezium", url, slot):
             fleet = Fleet(system.env | {"OUTBOX_SLOT": slot}, system.folder / "checkout", ("checkout",))
@@ -167,12 +193,16 @@ def test_a_trace_goes_through_debezium(streamed: System) -> None:
     assert packed == {"checkout.accepted", "checkout.confirmed", "checkout.completed"}
 
 
-def test_dead_letters_come_through_debezium_whole(streamed: System) -> None:
+def test_letters_are_published_by_the_relay_beside_a_connector(streamed: System) -> None:
     streamed.shop.publish_raw("checkout.requested", b"c-broken", b"not Avro", {"a": b"1"})
     streamed.shop.flush()
     (letter,) = streamed.await_letters("checkout", "c-broken", 1)
+    assert PACKED not in letter.headers
     assert letter.value == b"not Avro"
     assert letter.headers["a"] == b"1"
     (group,) = streamed.dlq("groups", "--service", "checkout")
     assert (group["count"], group["sample_id"]) == (1, letter.headers["dlq-id"].decode())
     streamed.dlq("discard", group["sample_id"], "--why", "a test", "--yes")
+    (once,) = streamed.await_letters("checkout", "c-broken", 1)
+    assert once == letter
+    wait_for(lambda: not streamed.rows("checkout", "SELECT 1 FROM outbox"), "the letter's row to leave")

@@ -288,8 +288,11 @@ def test_a_row_that_the_broker_refuses_blocks_its_key_and_goes_out_when_the_caus
 
 
 def cut_relays(engine: Engine) -> int:
-    """Cut the connections of every relay; how many there were."""
-    sql = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :presence"
+    """Cut the connections of every relay of this database; how many there were."""
+    sql = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :presence"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     with engine.connect() as db:
         return len(db.execute(text(sql), {"presence": _PRESENCE_LOCK}).all())
 

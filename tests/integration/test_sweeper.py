@@ -11,12 +11,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 from sqlalchemy import Engine, create_engine, text
 
 import outbox
+from outbox.beside_connector import BesideConnector
+from outbox.relay import Relay, producer_config
+from outbox.sending import Head
 from outbox.session import own_session
 from outbox.sweeper import Sweeper
-from tests.outboxes import commit, database, key, waiting
+from tests.outboxes import Topic, commit, database, engine_of, key, waiting
 from tests.servers import TestServers
 from tests.system import wait_for
 
@@ -144,6 +148,92 @@ def test_what_was_seen_by_a_slot_that_is_gone_does_not_count_for_the_next(
     sweeper.turn(cursor)
     assert sweeper.missing == ""
     assert waiting(engine, mine) == 1
+
+
+@pytest.fixture
+def letters(servers: TestServers) -> Iterator[Topic]:
+    topic = Topic(servers)
+    topic.name += ".dlq"
+    topic.create()
+    yield topic
+    topic.close()
+
+
+def test_beside_a_connector_letters_are_published_and_other_rows_are_left_to_it(
+    url: str, engine: Engine, slot: Slot, servers: TestServers, letters: Topic
+) -> None:
+    slot.make()
+    events = Topic(servers)
+    events.create()
+    swept: list[int] = []
+    published: list[Head] = []
+    wake, offered, read, event = outbox.Wake(), key(), key(), key()
+    with engine_of(url) as own:
+        relay = Relay(
+            own,
+            lambda: Producer(producer_config(servers.kafka)),
+            wake,
+            on_published=published.extend,
+            letters_only=True,
+        )
+        both = BesideConnector(Sweeper(own, slot.name, on_published=swept.append), relay)
+        thread = threading.Thread(target=both.run)
+        thread.start()
+        wait_for(lambda: both.connected, "both to be connected")
+        records = [
+            outbox.Record(letters.name, offered, b"1", headers=[("a", b"b")]),
+            outbox.Record(events.name, event, b"x"),
+        ]
+        commit(engine, *records)
+        both.offer(records)
+        wake.set()
+        commit(engine, outbox.Record(letters.name, read, b"2"))
+        [first] = letters.await_of(1, offered)
+        letters.await_of(1, read)
+        assert first.headers() == [("a", b"b")]
+        wait_for(lambda: waiting(engine, offered, read) == 0, "the letters' rows to leave")
+        assert waiting(engine, event) == 1
+        assert events.of(event) == []
+        assert (both.missing, both.settled, dict(both.blocked)) == ("", 0, {})
+
+        def left() -> bool:
+            slot.confirm()
+            return waiting(engine, event) == 0
+
+        wait_for(left, "the event's row to leave", pause_s=0.1)
+        both.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert {of for _, _, of in published} == {offered, read}
+    assert swept == [1]
+    events.close()
+    wake.close()
+
+
+def test_a_letter_is_not_swept(engine: Engine, slot: Slot, cursor: Any) -> None:
+    slot.make()
+    sweeper, mine, event = Sweeper(engine, slot.name), key(), key()
+    topics = ("checkout.dlq", "p.dlq.ledger", "p.checkout.retry")
+    commit(engine, *(outbox.Record(topic, mine, b"x") for topic in topics), record(event))
+    for _ in range(3):
+        sweeper.turn(cursor)
+        slot.confirm()
+    assert (waiting(engine, mine), waiting(engine, event)) == (len(topics), 0)
+
+
+def test_when_the_sweeper_breaks_the_whole_ends_with_its_error(url: str, servers: TestServers) -> None:
+    with engine_of(url) as own:
+        sweeper = Sweeper(own, "a slot")
+
+        def broken(*_: object, **__: object) -> None:
+            raise ValueError("broken by hand")
+
+        sweeper.turn = broken  # type: ignore[method-assign]
+        wake = outbox.Wake()
+        relay = Relay(own, lambda: Producer(producer_config(servers.kafka)), wake, letters_only=True)
+        with pytest.raises(ValueError, match="broken by hand"):
+            BesideConnector(sweeper, relay).run()
+        wake.close()
 
 
 def test_of_two_processes_one_sweeps_until_it_is_gone(engine: Engine, slot: Slot) -> None:
