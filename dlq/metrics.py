@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dlq.letters import UNRESOLVED, DeadLetter, Warn, read_letters
+from dlq.letters import UNRESOLVED, DeadLetter, Warn
+from dlq.reading import read_letters
 from dlq.retention import leaves_at, retentions
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError

@@ -7,8 +7,9 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from dlq.export import Parcel
 from dlq.failing import DlqError
-from dlq.letters import Warn, read_letters, unheard
+from dlq.letters import Warn, unheard
 from dlq.offsets import QUIET
+from dlq.reading import read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, untold
 

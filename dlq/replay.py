@@ -18,11 +18,12 @@ from dlq.deeds import Action, Author
 from dlq.desk import Desk, Out, TakenOverError, UnclearError, ledger_record
 from dlq.failing import DlqError
 from dlq.ledger import State
-from dlq.letters import DeadLetter, read_ledger
+from dlq.letters import DeadLetter
 from dlq.outcomes import Watch
 from dlq.pace import Pace
 from dlq.plan import Plan, make_plan
 from dlq.ramp import Seen, Stop
+from dlq.reading import read_ledger
 from dlq.request import Request
 from dlq.retry import replaying, retry_record
 from dlq.settings import DlqSettings

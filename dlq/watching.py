@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dlq.known import add_known, read_known
-from dlq.letters import DeadLetter, Warn, read_ledger, read_letters, unheard
+from dlq.letters import DeadLetter, Warn, unheard
+from dlq.reading import read_ledger, read_letters
 from dlq.retention import retentions
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, untold

@@ -24,7 +24,8 @@ from dlq import cli
 from dlq import letter as dead
 from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State, moment
-from dlq.letters import DeadLetter, read_ledger, read_letters
+from dlq.letters import DeadLetter
+from dlq.reading import read_ledger, read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import dump
 from schemas.choreography import LEDGER_TOPIC, retry_topic

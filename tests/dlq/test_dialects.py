@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from dlq.dialects import NAMES, fingerprint, number, read
-from dlq.letters import read_letters
+from dlq.reading import read_letters
 from dlq.settings import DlqSettings
 from schemas.envelope import Header
 from tests.dlq.making import produce

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dlq.dialects import NAMES
 from dlq.export import BadLineError, line, parcels
 from dlq.ledger import State
-from dlq.letters import DeadLetter, letter_from, read_letters
+from dlq.letters import DeadLetter, letter_from
+from dlq.reading import read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import dump
 from schemas.envelope import Header

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 from dlq.dialects import NAMES
 from dlq.ledger import State
 from dlq.letter import Replay, headers_of
-from dlq.letters import DeadLetter, read_ledger, read_letters
+from dlq.letters import DeadLetter
+from dlq.reading import read_ledger, read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError, dump
 from tests.dlq.making import NOW, enter, letter, many, produce, put
