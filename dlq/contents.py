@@ -58,3 +58,18 @@ def _held(settings: DlqSettings, letters: Sequence[DeadLetter]) -> Iterator[Dead
             topic, partition, offset = letter.place
             raise GoneError(f"letter {letter.id} lies no longer at {topic}/{partition}/{offset}: its topic let it go")
         yield replace(letter_in(record, letter.topic_prefix), entry=letter.entry, found=letter.found)
+
+
+class Ahead:
+    """Whole letters of a list that is worked off from its beginning, read a few megabytes ahead."""
+
+    def __init__(self, settings: DlqSettings) -> None:
+        self._settings = settings
+        self._held: dict[tuple[str, int, int], DeadLetter] = {}
+
+    def first(self, left: Sequence[DeadLetter], count: int) -> list[DeadLetter]:
+        """The first `count` of `left`, of its first part at most. Raises GoneError, KafkaException."""
+        wanted = left[:count]
+        if any(letter.place not in self._held for letter in wanted):
+            self._held = {x.place: x for x in _held(self._settings, next(parts(left)))}
+        return [replace(self._held[letter.place], entry=letter.entry) for letter in wanted]

@@ -56,7 +56,8 @@ was too large for a letter: its length, its digest, and what of it the letter ho
 ID_CHARS: Final = 200
 _ID: Final = re.compile(rf"[!-.0-~]{{1,{ID_CHARS}}}", re.ASCII)
 """Printable ASCII without spaces, and without the slash that parts it from its service in the ledger's keys."""
-_FINGERPRINT_CHARS: Final = 200
+_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
+"""It is a label of metrics, and a word in files."""
 _DLQ_SUFFIX: Final = ".dlq"
 _NAMESPACE: Final = uuid.UUID("a3c9f6de-7b6c-5b0e-9b3a-0f5a4f3c2d11")
 _NUMBER_BYTES: Final = (4, 8)
@@ -120,7 +121,9 @@ def read(headers: list[Header], place: tuple[str, int, int], topic_prefix: str =
     raw = dict(headers)
     if _is_ours(headers, raw, service_of(place[0], topic_prefix)):
         info = {name: _text(raw.get(name)) for name in NAMES}
-        return OURS, info | {"dlq-fingerprint": info["dlq-fingerprint"][:_FINGERPRINT_CHARS]}
+        if info["dlq-fingerprint"] and _FINGERPRINT.fullmatch(info["dlq-fingerprint"]) is None:
+            info["dlq-fingerprint"] = fingerprint(info["dlq-error-class"], info["dlq-error-message"])
+        return OURS, info
     dialect, reader = _dialect(raw)
     info = dict.fromkeys(NAMES, "") | reader(raw)
     info["dlq-id"] = str(uuid.uuid5(_NAMESPACE, "/".join(map(str, place))))
