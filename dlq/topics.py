@@ -23,7 +23,8 @@ _BATCH: Final = 20
 BOUNDED: Final = {
     # what the client has fetched and nobody has taken yet; each fetch may overshoot it by one answer
     "queued.max.messages.kbytes": 8 * 1024,
-    "queued.min.messages": 1000,
+    # after which it fetches again soon, and not after a second
+    "fetch.queue.backoff.ms": 5,
     # one answer of a broker; a larger message still comes, alone
     "fetch.max.bytes": 8 * 1024 * 1024,
     "max.partition.fetch.bytes": 1024 * 1024,

@@ -22,6 +22,7 @@ from confluent_kafka import Message, Producer
 
 from dlq import cli
 from dlq import letter as dead
+from dlq.contents import whole_letters
 from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State, moment
 from dlq.letters import DeadLetter
@@ -173,7 +174,7 @@ class Desk:
         return sorted(lines, key=lambda line: str(line["at"]))
 
     def letters(self) -> dict[str, DeadLetter]:
-        return {each.id: each for each in read_letters(self.settings)}
+        return {each.id: each for each in whole_letters(self.settings, read_letters(self.settings))}
 
     def ledger(self) -> dict[str, Entry]:
         return {entry.letter: entry for entry in read_ledger(self.settings).values()}
