@@ -74,7 +74,7 @@ def lines(file: BinaryIO, source: str) -> Iterator[tuple[int, bytes]]:
         line = text.removesuffix(b"\n").removesuffix(b"\r")
         if len(line) > MAX_LINE_BYTES:
             raise BadTextError(
-                f"{source}:{number}: longer than {MAX_LINE_BYTES:,} bytes, which is the most of one line"
+                f"{source}:{number}: a line of more than {MAX_LINE_BYTES:,} bytes"
             )
         if line.strip():
             yield number, line

@@ -122,8 +122,9 @@ def test_a_letter_that_its_service_did_not_write_is_refused(dialect: str) -> Non
 
 
 def test_a_letter_whose_value_is_cut_is_refused_and_says_where_all_of_it_lies() -> None:
-    cut = {"value_cut": "head of 1,000 bytes", "value_bytes": "5000000", "value_sha256": "ab"}
-    refusal = refusal_of(dead("a", original_partition="3", original_offset="7", **cut))
+    place = {"original_partition": "3", "original_offset": "7"}
+    cut: dict[str, Any] = {"value_cut": "head of 1,000 bytes", "value_bytes": "5000000", **place}
+    refusal = refusal_of(dead("a", **cut))
     assert refusal is not None
     assert refusal.sentence == (
         "it holds only the head of 1,000 bytes of a value of 5000000 bytes; "
