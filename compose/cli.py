@@ -1,20 +1,21 @@
 """The `checkout` command."""
 
-import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import stamina
 import typer
+from typer.exceptions import Abort, TyperException
 
 from compose import publisher, run, setting_up, show
 from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
-from compose.failing import one_line
+from compose.failing import FAILED, one_line
 from compose.outbox_cli import app as outbox_app
 from compose.publisher import Shop
 from compose.sandbox_cli import sandbox
@@ -22,9 +23,16 @@ from compose.schemas_cli import app as schemas_app
 from compose.settings import Servers
 from compose.stack import paths, running_stack
 from compose.stack.cli import app as stack_app
+from schemas import json_lines, terminal
+from schemas.terminal import json_text
 from services.shell.settings import read_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="An event-driven checkout over Kafka.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An event-driven checkout over Kafka.",
+)
 app.add_typer(stack_app, name="stack")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(outbox_app, name="outbox")
@@ -95,12 +103,15 @@ def seed() -> None:
 @app.command()
 def publish(file: Annotated[str, typer.Argument(help="JSON lines, or - for standard input.")]) -> None:
     """Publish `checkout.requested` from JSON lines; nothing is published when a line is bad."""
-    with one_line("publish"):
-        requests = list(publisher.requests(publisher.lines_of(file), "stdin" if file == "-" else file))
+    with one_line("publish"), json_lines.opened(file) as lines:
+        begin, name = lines.tell(), json_lines.name_of(file)
+        # read to its end before the first is published, and not held
+        count = sum(1 for _ in publisher.requests(lines, name))
+        lines.seek(begin)
         with closing(Shop(_servers())) as shop:
-            for request in requests:
+            for request in publisher.requests(lines, name):
                 shop.publish(request)
-        typer.echo(f"{len(requests)} published")
+        typer.echo(f"{count} published")
 
 
 @app.command("show")
@@ -125,7 +136,7 @@ def audit(as_json: Json = False) -> None:
                 "under_way": report.under_way,
                 "waiting": report.waiting,
             }
-            typer.echo(json.dumps(report.as_json() | more))
+            typer.echo(json_text(report.as_json() | more))
         else:
             print_report(report, console())
     raise typer.Exit(0 if report.clean else 1)
@@ -135,4 +146,19 @@ def main() -> None:
     """Entry point."""
     # a command says what is wrong when it gives up; that it tries again is not for its user
     stamina.instrumentation.set_on_retry_hooks([])
-    app()
+    terminal.prepare()
+    sys.exit(run_app(sys.argv[1:]))
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. A wrong call is told in plain text: its arguments may hold anything."""
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name="checkout", standalone_mode=False)
+    except TyperException as error:
+        usage = getattr(getattr(error, "ctx", None), "get_usage", lambda: "Usage: checkout [OPTIONS] COMMAND [ARGS]...")
+        typer.echo(terminal.safe(f"{usage()}\n{error.format_message()}", lines=True), err=True)
+        return error.exit_code
+    except Abort:
+        typer.echo("checkout: nothing done", err=True)
+        return FAILED
+    return code if isinstance(code, int) else 0

@@ -10,7 +10,8 @@ _LOG_COLUMNS: Final = 140
 
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough where there is none."""
-    made = Console(stderr=stderr)
+    # nothing that is printed is read as markup, an emoji's code or a link: it may come from anywhere
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _LOG_COLUMNS
     return made

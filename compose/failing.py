@@ -17,9 +17,11 @@ from compose.show import UnknownCheckoutError
 from compose.stack import StackError
 from schemas.codec import RegistryUnavailableError
 from schemas.registry import IncompatibleSchemaError
+from schemas.terminal import flat
 
 FAILED: Final = 1
 INCOMPATIBLE: Final = 2
+_REASON_CHARS: Final = 2000
 _SPEAK_FOR_THEMSELVES: Final = (
     BadLineError,
     NotDeliveredError,
@@ -41,20 +43,20 @@ def one_line(command: str) -> Iterator[None]:
     except _SPEAK_FOR_THEMSELVES as error:
         _end(command, str(error))
     except DBAPIError as error:
-        _end(command, f"database: {_flat(error.orig)}. Is it running, and migrated (`checkout setup`)?")
+        _end(command, f"database: {_lines(error.orig)}. Is it running, and migrated (`checkout setup`)?")
     except KafkaException as error:
         _end(command, f"Kafka: {error.args[0].str()}. Is KAFKA_BOOTSTRAP_SERVERS right and the broker running?")
     except (httpx2.HTTPError, SchemaRegistryError) as error:
-        _end(command, f"schema registry: {_flat(error)}. Is SCHEMA_REGISTRY_URL right and the registry running?")
+        _end(command, f"schema registry: {_lines(error)}. Is SCHEMA_REGISTRY_URL right and the registry running?")
     except OSError as error:
         where = f"{error.filename}: {error.strerror}" if error.filename else f"{error}. Are the servers running?"
         _end(command, where)
 
 
-def _flat(error: object) -> str:
+def _lines(error: object) -> str:
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def _end(command: str, reason: str, code: int = FAILED) -> None:
-    typer.echo(f"checkout {command}: {reason}", err=True)
+    typer.echo(f"checkout {command}: {flat(reason, limit=_REASON_CHARS)}", err=True)
     raise typer.Exit(code) from None

@@ -1,13 +1,11 @@
 """A shop, as far as this system sees one: publishes `checkout.requested` and `checkout.cancel_requested`."""
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from confluent_kafka import KafkaError, Message, Producer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +14,7 @@ from uuid_utils.compat import uuid7
 from compose.settings import Servers
 from dlq.offsets import QUIET
 from outbox.relay import producer_config
+from schemas import json_lines
 from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID, Envelope, event_headers, trace_headers
 from schemas.events import CheckoutRequested, Event, Line
@@ -26,6 +25,8 @@ _INT32: Final = 2**31
 _INT64: Final = 2**63
 _REACH_S: Final = 5.0
 _FLUSH_S: Final = 30.0
+_FAULTS: Final = 5
+_NAME_CHARS: Final = 80
 
 
 class BadLineError(Exception):
@@ -56,26 +57,20 @@ class _Request(BaseModel):
     expires_at: datetime | None = None
 
 
-def requests(text_lines: Iterable[str], source: str) -> Iterator[CheckoutRequested]:
+def requests(file: BinaryIO, source: str) -> Iterator[CheckoutRequested]:
     """The requests in JSON lines; empty lines are skipped. Raises BadLineError at the first bad one."""
-    for number, text in enumerate(text_lines, start=1):
-        if text.strip():
-            yield _request(text, f"{source}:{number}")
-
-
-def lines_of(file: str) -> list[str]:
-    """The lines of a file, or of standard input for `-`. Raises OSError, BadLineError."""
-    content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
-        return content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BadLineError(f"{'stdin' if file == '-' else file}:{line}: not UTF-8") from None
+        for number, found in json_lines.values(file, source):
+            yield _request(found, f"{source}:{number}")
+    except json_lines.BadTextError as error:
+        raise BadLineError(str(error)) from None
 
 
-def _request(text: str, place: str) -> CheckoutRequested:
+def _request(found: Any, place: str) -> CheckoutRequested:
+    if not isinstance(found, dict):
+        raise BadLineError(f"{place}: line: is no JSON object")
     try:
-        request = _Request.model_validate_json(text)
+        request = _Request.model_validate(found)
     except ValidationError as error:
         raise BadLineError(f"{place}: {_faults(error)}") from None
     if not CHECKOUT_ID.fullmatch(request.checkout_id):
@@ -93,8 +88,8 @@ def _request(text: str, place: str) -> CheckoutRequested:
 
 def _faults(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc']) or 'line'}: {e['msg']}"
-        for e in error.errors(include_input=False, include_url=False)
+        f"{'.'.join(str(part)[:_NAME_CHARS] for part in e['loc']) or 'line'}: {e['msg']}"
+        for e in error.errors(include_input=False, include_url=False)[:_FAULTS]
     )
 
 

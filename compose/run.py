@@ -1,6 +1,5 @@
 """`checkout run`: everything on this machine, a sample that shows every ending, a live view, a summary."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from compose.setting_up import set_up
 from compose.settings import Servers
 from compose.tally import Tally
 from schemas.choreography import SERVICES
+from schemas.terminal import json_text
 
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
@@ -163,7 +163,7 @@ def _report(servers: Servers, tally: Tally, console: Console, began: float, *, a
     console.print(tally.table())
     print_report(found, console)
     if as_json:
-        print(json.dumps(tally.as_json(found, seconds)), flush=True)
+        print(json_text(tally.as_json(found, seconds)), flush=True)
     return 0 if _good(tally, found) else 1
 
 

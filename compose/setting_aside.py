@@ -14,13 +14,13 @@ from dlq import letter as dead_letter
 from dlq.deeds import Author, Deed
 from dlq.faults import refusal
 from dlq.ledger import moment
-from dlq.letter import Disposition, Letter, Origin
+from dlq.letter import Disposition, Letter
 from outbox.publishable import readable_headers
 from outbox.stuck import headers_defect, row_defect
 from outbox.wake import notify
 from schemas.choreography import DLQ_AUDIT_TOPIC, EVENT_MAX_BYTES
 from schemas.envelope import Header
-from schemas.kafka.record import instant_of
+from schemas.kafka.record import KafkaRecord, instant_of
 from services.shell.scribe import VERSION
 
 UNPUBLISHABLE: Final = "UnpublishableRow"
@@ -112,7 +112,7 @@ _SHOWN: Final = 300
 """Of a topic's name."""
 
 
-def _origin(row: Any, created_at: datetime) -> Origin:
+def _origin(row: Any, created_at: datetime) -> KafkaRecord:
     """It has never lain in Kafka: no partition, no offset."""
     payload, key = _bytes(row.payload), _bytes(row.key)
     headers = _headers(row)
@@ -122,7 +122,7 @@ def _origin(row: Any, created_at: datetime) -> Origin:
     headers += _cut("outbox-payload", payload, row.payload_bytes) + _cut("outbox-key", key, row.key_bytes)
     if row.digest:
         headers.append(("outbox-payload-sha256", str(row.digest).encode()))
-    return Origin(
+    return KafkaRecord(
         topic=row.topic[:_SHOWN],
         partition=-1,
         offset=-1,

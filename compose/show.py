@@ -1,6 +1,5 @@
 """`checkout show ID`: what three services and the topics know of one checkout."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
@@ -8,20 +7,24 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import create_engine, text
 
 from compose.audit.reading import dump
 from compose.settings import Servers
 from schemas.choreography import SERVICES, topics
 from schemas.codec import Codec
+from schemas.envelope import CHECKOUT_ID
 from schemas.events import to_record
 from schemas.failures import MEANWHILE, entry_of
 from schemas.kafka.record import record_of
+from schemas.terminal import json_text, shown
 from services.shell.reading import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
 # the provider's token is worth money to whoever has it
 _SECRET = {"token", "fingerprint", "version"}
+_CELL_CHARS = 2000
 
 
 class UnknownCheckoutError(Exception):
@@ -30,6 +33,8 @@ class UnknownCheckoutError(Exception):
 
 def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
     """State, audit trail and events of one checkout. Raises UnknownCheckoutError."""
+    if not CHECKOUT_ID.fullmatch(checkout_id):
+        raise UnknownCheckoutError(f"no checkout is called {checkout_id}: an id is 1 to 64 letters, digits or . _ : -")
     states: dict[str, dict[str, Any]] = {}
     trail: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
@@ -51,10 +56,16 @@ def describe(servers: Servers, checkout_id: str) -> dict[str, Any]:
         "customer_reads": entry_of(code).customer if code else meanwhile,
         "failure": _failure(code) if code else None,
         "waiting": waiting,
-        "trace": next((step["traceparent"].split("-")[1] for step in trail if step["traceparent"]), None),
+        "trace": next((trace for step in trail if (trace := _trace(step["traceparent"]))), None),
         "trail": trail,
         "events": _events(servers, checkout_id),
     }
+
+
+def _trace(traceparent: str | None) -> str:
+    """The id of a trace; "" where there is none."""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) > 1 else ""
 
 
 def _failure(code: str) -> dict[str, Any]:
@@ -109,35 +120,52 @@ def _decoded(servers: Servers, codec: Codec, checkout_id: str) -> Iterator[dict[
 
 def to_json(found: dict[str, Any]) -> str:
     """For `--json`."""
-    return json.dumps(found, default=lambda x: x.isoformat() if isinstance(x, datetime) else str(x), indent=2)
+    return json_text(found, default=lambda x: x.isoformat() if isinstance(x, datetime) else str(x), indent=2)
 
 
 def print_checkout(found: dict[str, Any], console: Console) -> None:
     """For people: states, trail, events."""
     for service, state in found["states"].items():
-        console.print(f"[bold]{service}[/]: {state['status']}", highlight=False)
+        _fact(console, service, state["status"])
     if found["failure"]:
         _print_failure(found["customer_reads"], found["failure"], console)
     elif found["customer_reads"]:
-        console.print(f"[bold]the customer reads[/]: {found['customer_reads']}", highlight=False)
+        _fact(console, "the customer reads", found["customer_reads"])
     if found["trace"]:
-        console.print(f"[bold]trace[/]: {found['trace']}", highlight=False)
+        _fact(console, "trace", found["trace"])
     if found["waiting"]:
         console.print(_waiting_table(found["waiting"]))
-    trail = Table(
-        "time (UTC)", "service", "from", "to", "because of", "note", title="audit trail", title_justify="left"
-    )
-    for step in found["trail"]:
-        time = f"{step['at']:%H:%M:%S.%f}"[:-3]
-        trail.add_row(
-            time, step["service"], step["from_state"] or "", step["to_state"], step["cause_type"], step["note"]
-        )
-    events = Table("time (UTC)", "topic/partition/offset", "content", title="events", title_justify="left")
-    for event in found["events"]:
-        time = f"{event['at']:%H:%M:%S.%f}"[:-3]
+    console.print(_trail_table(found["trail"]), _events_table(found["events"]))
+
+
+def _fact(console: Console, name: str, text: object) -> None:
+    console.print(Text.assemble(shown(name, "bold"), ": ", shown(text, limit=_CELL_CHARS)))
+
+
+def _row(table: Table, *cells: object) -> None:
+    """What other services, shops and banks wrote is text, never rich's markup."""
+    table.add_row(*(shown("" if cell is None else cell, limit=_CELL_CHARS) for cell in cells))
+
+
+def _trail_table(trail: list[dict[str, Any]]) -> Table:
+    columns = ("time (UTC)", "service", "from", "to", "because of", "note")
+    table = Table(*columns, title="audit trail", title_justify="left")
+    for step in trail:
+        names = ("service", "from_state", "to_state", "cause_type", "note")
+        _row(table, _clock(step["at"]), *(step[name] for name in names))
+    return table
+
+
+def _events_table(events: list[dict[str, Any]]) -> Table:
+    table = Table("time (UTC)", "topic/partition/offset", "content", title="events", title_justify="left")
+    for event in events:
         content = {key: value for key, value in event["content"].items() if key != "checkout_id"}
-        events.add_row(time, event["place"], json.dumps(content, default=str))
-    console.print(trail, events)
+        _row(table, _clock(event["at"]), event["place"], json_text(content))
+    return table
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S.%f}"[:-3]
 
 
 def _waiting_table(waiting: list[dict[str, Any]]) -> Table:
@@ -147,12 +175,12 @@ def _waiting_table(waiting: list[dict[str, Any]]) -> Table:
         again = f"{row['next_attempt_at']:%H:%M:%S}" if row["next_attempt_at"] else ""
         error = f"{row['error_class']}: {row['error_message']}" if row["error_class"] else "behind the one before"
         where = (row["service"], row["event_type"], row["operation"], row["status"])
-        table.add_row(*where, str(row["attempts"]), again, error)
+        _row(table, *where, row["attempts"], again, error)
     return table
 
 
 def _print_failure(customer_reads: str, failure: dict[str, Any], console: Console) -> None:
     again = "may succeed" if failure["retryable"] else "will fail again"
-    console.print(f"[bold]{failure['code']}[/]: {failure['error_class']}; the same again {again}", highlight=False)
-    console.print(f"[bold]the customer reads[/]: {customer_reads}", highlight=False)
-    console.print(f"[bold]for the engineer[/]: {failure['engineer_reads']}", highlight=False)
+    _fact(console, failure["code"], f"{failure['error_class']}; the same again {again}")
+    _fact(console, "the customer reads", customer_reads)
+    _fact(console, "for the engineer", failure["engineer_reads"])

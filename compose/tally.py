@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from rich.table import Table
+from rich.text import Text
 
 from compose.audit.report import Report
 from compose.ends import End
 from compose.sample import DEAD_LETTER, Kind
+from schemas.terminal import safe
 
 
 @dataclass(slots=True)
@@ -57,13 +59,14 @@ class Tally:
             table.add_row(*self._row(title))
         return table
 
-    def _row(self, title: str) -> tuple[str, str, str, str, str]:
+    def _row(self, title: str) -> tuple[str, str, str, str, Text]:
         keys = [key for key, kind in self.kinds.items() if kind.title == title]
         expected = self.kinds[keys[0]].expected
         happened = Counter(" + ".join(self.outcomes.get(key, ["nothing yet"])) for key in keys)
         words = ", ".join(f"{outcome} x {count}" if count > 1 else outcome for outcome, count in happened.items())
         good = set(happened) == {expected}
-        return title, str(expected), f"{len(keys):,}", words, "[green]as expected" if good else "[red]NOT as expected"
+        result = Text("as expected", "green") if good else Text("NOT as expected", "red")
+        return title, str(expected), f"{len(keys):,}", safe(words), result
 
     def as_json(self, report: Report, seconds: float) -> dict[str, Any]:
         """The last line of `checkout run --json`."""

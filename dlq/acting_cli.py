@@ -14,7 +14,8 @@ from dlq import options, picking, replaying_cli
 from dlq.acting_options import By, Ids, Why, Yes, author, named
 from dlq.actions import Done, discard, restore
 from dlq.asking import confirm, in_editor, json_in
-from dlq.console import print_json
+from dlq.console import print_json, say
+from dlq.contents import whole
 from dlq.deeds import Author
 from dlq.describing import find
 from dlq.failing import one_line
@@ -102,7 +103,7 @@ def _change(
     """0 when it was done to all that were named or could be; 1 when a named one was refused."""
     wanted, topics, ids = meant
     settings = read_settings()
-    letters = picking.read(settings, topics, sorted(wanted.services))
+    letters = picking.read(settings, topics, sorted(wanted.services), wanted.match)
     wanted = named(letters, ids or (), wanted)
     chosen = [letter for letter in letters if wanted.matches(letter)]
     if chosen:
@@ -111,9 +112,9 @@ def _change(
     if as_json:
         print_json({verb: [letter.id for letter in done.letters], "refused": refusals_json(done.refused)})
     else:
-        typer.echo(f"{len(done.letters):,} {verb}")
+        say(f"{len(done.letters):,} {verb}")
         for line in refusal_lines(done.refused):
-            typer.echo(line, err=True)
+            say(line, err=True)
     return 1 if ids and done.refused else 0
 
 
@@ -137,22 +138,22 @@ def edit_command(  # noqa: PLR0913 - two ways to say what changes
 
     with one_line("edit"):
         settings = read_settings()
-        letter = find(picking.read(settings, topic), letter_id)
+        letter = whole(settings, find(picking.read(settings, topic), letter_id))
         with closing(Wire(settings)) as wire:
             draft = draft_of(wire, letter, event_type)
         with _data(draft.data, draft.why, sets, file) as data:
             edit = edited(draft, data)
         if edit is None:
-            typer.echo("{}" if as_json else "nothing changed")
+            say("{}" if as_json else "nothing changed")
             return
         for line in edit_lines(edit):
-            typer.echo(line, err=as_json)
+            say(line, err=as_json)
         confirm("The edited letter takes the old one's place.", yes=yes)
         save(settings, edit, author(by, why))
         if as_json:
             print_json(edit_json(edit))
         else:
-            typer.echo(f"{edit.new_id} supersedes {letter.id}; `dlq replay {edit.new_id}` sends it")
+            say(f"{edit.new_id} supersedes {letter.id}; `dlq replay {edit.new_id}` sends it")
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 from dlq.deeds import Action, Author
 from dlq.desk import Desk, Out, TakenOverError, ledger_record
 from dlq.ledger import Entry, State, moment
-from dlq.letters import DeadLetter, read_ledger
+from dlq.letters import DeadLetter
 from dlq.plan import Refusal, state_sentence
+from dlq.reading import read_ledger
 from dlq.settings import DlqSettings
 
 _TRIES: Final = 5

@@ -1,6 +1,5 @@
 """What the acting commands ask a person for: a yes, an edited text, to stop."""
 
-import json
 import shlex
 import signal
 import subprocess
@@ -17,6 +16,8 @@ import typer
 
 from dlq.failing import DlqError
 from dlq.locks import EditError
+from schemas.json_lines import MAX_LINE_BYTES, BadTextError, whole_value
+from schemas.terminal import flat, json_text
 
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,7 +32,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise NotConfirmedError(f"{question} Say --yes: there is no terminal to ask on. Nothing was done")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(flat(question), err=True):
         raise NotConfirmedError("nothing was done")
 
 
@@ -58,9 +59,11 @@ def stopping(tell: Callable[[str], None]) -> Iterator[threading.Event]:
 def json_in(file: Path) -> Any:
     """The JSON in a file. Raises EditError, OSError."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EditError(f"{file} is no JSON: {error}") from None
+        with file.open("rb") as found:
+            # one byte more than is read, so that the file need not be read to its end to be too long
+            return whole_value(found.read(MAX_LINE_BYTES + 1), str(file))
+    except BadTextError as error:
+        raise EditError(str(error)) from None
 
 
 @contextmanager
@@ -70,7 +73,7 @@ def in_editor(data: Any, editor: str) -> Iterator[Any]:
     editor: a command line. Raises EditError, OSError.
     """
     with NamedTemporaryFile("w", encoding="utf-8", suffix=".json", prefix="dlq-edit-", delete=False) as file:
-        file.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        file.write(json_text(data, indent=2) + "\n")
     path = Path(file.name)
     if subprocess.run([*shlex.split(editor), str(path)], check=False).returncode:
         path.unlink()

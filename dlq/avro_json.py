@@ -15,6 +15,7 @@ from dlq.locks import EditError
 from dlq.messages import instant
 from schemas.envelope import rfc3339
 
+_SHOWN_CHARS: Final = 200
 _LIMITS: Final = {"int": 2**31, "long": 2**63}
 Names = dict[str, Any]
 
@@ -144,7 +145,12 @@ def _base64(text: str) -> bytes:
 
 
 def _wrong(path: str, expected: str, data: Any) -> EditError:
-    return EditError(f"{path or 'the value'}: {data!r} is not {expected}")
+    return EditError(f"{path or 'the value'}: {_brief(data)} is not {expected}")
+
+
+def _brief(data: Any) -> str:
+    shown = repr(data)
+    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}..."
 
 
 def _at(path: str, name: str) -> str:

@@ -17,9 +17,10 @@ from typer.exceptions import Abort, TyperException
 
 from dlq import describing, export, options, picking, showing
 from dlq.acting_cli import add_commands
-from dlq.console import console, print_json, progress, warn
+from dlq.console import console, print_json, progress, say, warn
+from dlq.contents import whole, whole_letters
 from dlq.failing import FAILED, one_line
-from dlq.files import STANDARD, read_lines, write_lines
+from dlq.files import write_lines
 from dlq.filters import duration, moment_of
 from dlq.groups import groups
 from dlq.metrics import serve
@@ -29,8 +30,15 @@ from dlq.settings import read_settings
 from dlq.trail import about
 from dlq.watch import Limits
 from dlq.watching import look
+from schemas import json_lines, terminal
+from schemas.json_lines import STANDARD
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Dead letters: look at them, and act on them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Dead letters: look at them, and act on them.",
+)
 
 All = Annotated[bool, typer.Option("--all", help="Also those that are resolved, discarded, superseded or too late.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is standard input or output.")]
@@ -103,7 +111,7 @@ def show(
     """One letter: content, headers, error, state, what was done to it, and the events of its checkout."""
     with one_line("show"):
         settings = read_settings()
-        letter = describing.find(picking.read(settings, topic), letter_id)
+        letter = whole(settings, describing.find(picking.read(settings, topic), letter_id))
         events = picking.its_events(settings, letter) if saga else []
         lines = list(about(picking.trail(settings, None), letter))
         found = describing.describe(letter, settings.schema_registry_url, lines, events)
@@ -131,28 +139,28 @@ def export_command(  # noqa: PLR0913 - the filters
     """Write letters as JSON lines, nothing lost; those of every state unless --state says otherwise."""
     with one_line("export"):
         wanted = filter_from(service, disposition, fingerprint, checkout, state, since, until, match)
-        found = picking.meant(wanted, topic)
-        write_lines(file, map(export.line, found))
+        settings = read_settings()
+        found = picking.meant(settings, wanted, topic)
+        write_lines(file, map(export.line, whole_letters(settings, found)))
         if file == STANDARD:
             warn(f"{len(found):,} exported")
         elif as_json:
             print_json({"exported": len(found), "file": file})
         else:
-            typer.echo(f"{len(found):,} exported to {file}")
+            say(f"{len(found):,} exported to {file}")
 
 
 @app.command("import")
 def import_command(file: File, *, as_json: Json = False) -> None:
     """Put exported letters back on their topics; none when a line is bad, and none that lies there already."""
     with one_line("import"):
-        parcels = list(export.parcels(read_lines(file), "stdin" if file == STANDARD else file))
-        with progress("putting back") as told:
-            back, lying = put_back(read_settings(), parcels, progress=told, warn=warn)
+        with json_lines.opened(file) as opened, progress("putting back") as told:
+            done = put_back(read_settings(), export.Source(opened, json_lines.name_of(file)), progress=told, warn=warn)
         if as_json:
-            there = [parcel.ledger_key for parcel in lying]
-            print_json({"imported": len(back), "already_there": len(lying), "already_there_letters": there})
+            there = list(done.lying)
+            print_json({"imported": done.back, "already_there": len(there), "already_there_letters": there})
         else:
-            typer.echo(f"{len(back):,} put back, {len(lying):,} lay there already")
+            say(f"{done.back:,} put back, {len(done.lying):,} lay there already")
 
 
 @app.command()
@@ -216,6 +224,7 @@ def main() -> None:
     """Entry point."""
     # a command says what is wrong when it gives up; that it tries again is not for its user
     stamina.instrumentation.set_on_retry_hooks([])
+    terminal.prepare()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -224,7 +233,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments) or ["--help"], prog_name="dlq", standalone_mode=False)
     except TyperException as error:
-        typer.echo(f"dlq: {' '.join(error.format_message().split())} (--help says more)", err=True)
+        warn(f"{error.format_message()} (--help says more)")
         return error.exit_code
     except Abort:
         typer.echo("dlq: nothing done", err=True)

@@ -1,6 +1,5 @@
 """What the commands print on: results on stdout, everything else on stderr."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlq.topics import Progress as Told
+from schemas.terminal import flat, json_text, safe
 
 _LOG_COLUMNS: Final = 200
 """A file or pipe has no width of its own, and a table folded at 80 is no table."""
@@ -18,20 +18,25 @@ _LOG_COLUMNS: Final = 200
 
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough where there is none."""
-    made = Console(stderr=stderr, highlight=False)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _LOG_COLUMNS
     return made
 
 
+def say(line: str, *, err: bool = False) -> None:
+    """A line of the result, whatever it holds."""
+    typer.echo(safe(line, lines=True), err=err)
+
+
 def warn(sentence: str) -> None:
     """A line on stderr."""
-    typer.echo(f"dlq: {sentence}", err=True)
+    typer.echo(f"dlq: {flat(sentence)}", err=True)
 
 
 def print_json(found: Any) -> None:
     """The result for `--json`."""
-    typer.echo(json.dumps(found, default=_plain, indent=2, ensure_ascii=False))
+    typer.echo(json_text(found, default=_plain, indent=2))
 
 
 def _plain(value: Any) -> Any:
@@ -43,7 +48,7 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def progress(what: str) -> Iterator[Told]:
     """Tells of a long reading on stderr, on a terminal only, and takes away what it said."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = console(stderr=True)
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(what, total=None)

@@ -4,13 +4,13 @@ Avro and the registry's client are imported where they are used: together they t
 letters, which decodes nothing.
 """
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
 from dlq.failing import DlqError
+from schemas import strict_json
 
 PREVIEW_BYTES: Final = 256
 _COLUMNS: Final = 16
@@ -65,7 +65,7 @@ def _schema(writer_id: int, registry_url: str) -> Any:
 
     with closing(registry_client(registry_url)) as client:
         try:
-            return json.loads(client.get_schema(writer_id).schema_str or "null")
+            found = client.get_schema(writer_id)
         except SchemaRegistryError as error:
             if error.http_status_code == _NOT_FOUND:
                 raise UndecodableError(f"schema id {writer_id} is unknown to the registry") from error
@@ -73,6 +73,19 @@ def _schema(writer_id: int, registry_url: str) -> Any:
         # a registry that is away shows itself in the HTTP library's own classes
         except Exception as error:
             raise NoRegistryError(f"the schema registry does not answer: {error}") from error
+    return avro_in(writer_id, found.schema_type, found.schema_str)
+
+
+def avro_in(writer_id: int, kind: str | None, text: str | None) -> Any:
+    """The Avro schema in the registry's answer. Raises UndecodableError for one of another kind."""
+    from schemas.codec import UndecodableError  # noqa: PLC0415
+
+    if kind not in (None, "", "AVRO"):
+        raise UndecodableError(f"schema id {writer_id} is {kind}, not Avro")
+    try:
+        return strict_json.loads(text or "null")
+    except ValueError as error:
+        raise UndecodableError(f"schema id {writer_id} is no Avro schema: {error}") from None
 
 
 def preview(value: bytes, limit: int = PREVIEW_BYTES) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlq.desk import Out
 from dlq.ledger import moment
+from dlq.trail import fields_in
 from schemas.choreography import DLQ_AUDIT_TOPIC
 
 
@@ -38,7 +39,8 @@ class Deed:
     def record(self, key: str) -> Out:
         """The line, to be written. key: `<service>/<letter id>`, or the job's id."""
         value = json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
-        return Out(DLQ_AUDIT_TOPIC, key.encode(), value.encode())
+        # a command line may hold bytes that are no text
+        return Out(DLQ_AUDIT_TOPIC, key.encode("utf-8", "replace"), value.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +56,11 @@ class Author:
         return Deed(at=moment(self.at), by=self.by, action=action.value, **{"why": self.why} | more)
 
 
-def deed_from(value: object) -> Deed | None:
-    """The deed in a record's value; None where there is none. Unknown fields are dropped."""
-    try:
-        fields = json.loads(value) if isinstance(value, bytes) else None
-        return Deed(**{name: fields[name] for name in Deed.__dataclass_fields__ if name in fields}) if fields else None
-    except (ValueError, TypeError):
+def deed_from(value: bytes | None) -> Deed | None:
+    """The deed in a record's value; None where there is none. Unknown fields are dropped. Raises nothing."""
+    fields = fields_in(value)
+    if fields is None or not {"at", "by", "action"} <= fields.keys():
         return None
+    if type(fields.get("letters", 1)) is not int:
+        fields["letters"] = 1
+    return Deed(**{name: fields[name] for name in Deed.__dataclass_fields__ if name in fields})

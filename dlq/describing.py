@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,12 @@ from dlq.decoding import decode, preview
 from dlq.failing import DlqError
 from dlq.letters import DeadLetter
 from dlq.saga import Said
-from dlq.showing import clock, letter_json, pretty, safe
+from dlq.showing import clock, letter_json, pretty
 from dlq.trail import Line
+from schemas.terminal import flat, shown
 
 _STACK = "dlq-error-stack"
+_DEPTH = 64
 
 
 class UnknownLetterError(DlqError):
@@ -35,7 +38,7 @@ def find(letters: Sequence[DeadLetter], wanted: str) -> DeadLetter:
 
 
 def describe(letter: DeadLetter, registry_url: str, lines: Sequence[Line], events: Sequence[Said]) -> dict[str, Any]:
-    """All of it, as `--json` has it. events: of its checkout."""
+    """All of it, as `--json` has it. letter: whole. events: of its checkout."""
     return letter_json(letter) | {
         "at": letter.at,
         "error_stack": letter.info[_STACK],
@@ -54,10 +57,25 @@ def _value(value: bytes | None, registry_url: str) -> dict[str, Any]:
     return {
         **_described(value),
         "schema": decoded.schema,
-        "decoded": decoded.content,
+        "decoded": json_ready(decoded.content),
         "why": decoded.why,
         "preview": preview(value or b""),
     }
+
+
+def json_ready(content: Any, depth: int = _DEPTH) -> Any:
+    """A decoded record as JSON can hold it: bounded in depth, without numbers that JSON does not have."""
+    match content:
+        case dict() | list() | tuple() if not depth:
+            return "(deeper than is shown)"
+        case dict():
+            return {str(name): json_ready(part, depth - 1) for name, part in content.items()}
+        case list() | tuple():
+            return [json_ready(part, depth - 1) for part in content]
+        case float() if not isfinite(content):
+            return str(content)
+        case _:
+            return content
 
 
 def _described(value: bytes | None) -> dict[str, Any]:
@@ -73,7 +91,7 @@ def print_letter(found: dict[str, Any], console: Console) -> None:
     _facts(found, console)
     _section(console, f"error: {found['error_class']}", found["error_message"])
     if found["error_stack"]:
-        console.print(Text(safe(found["error_stack"].rstrip()), "dim"))
+        console.print(shown(found["error_stack"].rstrip(), "dim", lines=True))
     _content(found["value"], console)
     _print_headers(found["headers"], console)
     _print_ledger(found, console)
@@ -89,6 +107,8 @@ def _facts(found: dict[str, Any], console: Console) -> None:
         "state": found["state"].replace("_", " "),
         "lies at": f"{found['topic']}/{found['partition']}/{found['offset']} since {clock(found['at'])} UTC",
         "written by": found["dialect"] if found["dialect"] != "ours" else "",
+        "defect": found["defect"],
+        "value is cut": _cut(info),
         "message": f"{origin}, published {info['dlq-original-timestamp']}",
         "checkout": found["checkout_id"],
         "why": found["disposition"],
@@ -102,25 +122,31 @@ def _facts(found: dict[str, Any], console: Console) -> None:
     }
     for name, text in rows.items():
         if text:
-            grid.add_row(Text(name, "bold"), Text(safe(text)))
+            grid.add_row(Text(name, "bold"), shown(text, lines=True))
     console.print(grid)
 
 
+def _cut(info: dict[str, str]) -> str:
+    """What a letter that is too large holds of its message."""
+    if not info["dlq-value-cut"]:
+        return ""
+    return f"{info['dlq-value-cut']} of {info['dlq-value-bytes']} bytes with SHA-256 {info['dlq-value-sha256']}"
+
+
 def _section(console: Console, title: str, text: str = "") -> None:
-    console.print(Text(f"\n{safe(title)}", "bold"))
+    console.print(Text(f"\n{flat(title)}", "bold"))
     if text:
-        console.print(Text(safe(text)))
+        console.print(shown(text, lines=True))
 
 
 def _content(value: dict[str, Any], console: Console) -> None:
     size = "no value (null)" if value["bytes"] is None else f"{value['bytes']:,} bytes"
     _section(console, f"value: {size}{', ' + value['schema'] if value['schema'] else ''}")
     if value["decoded"] is not None:
-        console.print(Text(safe(pretty(value["decoded"]))))
+        console.print(shown(pretty(value["decoded"]), lines=True))
     if value["why"]:
-        console.print(
-            Text(safe(f"{'also' if value['decoded'] is not None else 'not decoded'}: {value['why']}"), "yellow")
-        )
+        also = "also" if value["decoded"] is not None else "not decoded"
+        console.print(shown(f"{also}: {value['why']}", "yellow", lines=True))
     if value["decoded"] is None and value["preview"]:
         console.print(Text(value["preview"]))
 
@@ -130,7 +156,7 @@ def _print_headers(headers: list[list[str | None]], console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     for name, text in headers:
         if name != _STACK:
-            grid.add_row(Text(safe(name or "")), Text("null", "dim") if text is None else Text(safe(text)))
+            grid.add_row(shown(name), Text("null", "dim") if text is None else shown(text, lines=True))
     console.print(grid)
 
 
@@ -141,7 +167,7 @@ def _print_ledger(found: dict[str, Any], console: Console) -> None:
     for line in found["audit"]:
         fields = {name: value for name, value in line.items() if name not in ("at", "key") and value not in (None, "")}
         words = "  ".join(f"{name}={value}" for name, value in fields.items())
-        console.print(Text(safe(f"{clock(line['at'])}  {words}")))
+        console.print(shown(f"{clock(line['at'])}  {words}", lines=True))
 
 
 def _print_saga(events: list[dict[str, Any]], console: Console) -> None:
@@ -151,5 +177,5 @@ def _print_saga(events: list[dict[str, Any]], console: Console) -> None:
         place = "/".join(map(str, event["place"]))
         mark = "<- this letter's message" if event["is_letter"] else ""
         cells = (f"{event['at']:%Y-%m-%d %H:%M:%S.%f}"[:-3], event["event_type"], event["source"], place, mark)
-        grid.add_row(*(Text(safe(cell)) for cell in cells))
+        grid.add_row(*map(shown, cells))
     console.print(grid)

@@ -181,6 +181,8 @@ def producer_config(settings: DlqSettings) -> dict[str, Any]:
         "linger.ms": 2,
         "compression.type": "lz4",
         "message.max.bytes": 8 * 1024 * 1024,
+        # what is written and not yet there
+        "queue.buffering.max.kbytes": 32 * 1024,
         **QUIET,
     }
 

@@ -42,13 +42,27 @@ NAMES: Final = (
     "dlq-replay-count",
     "dlq-replay-id",
     "dlq-edit-of",
+    "dlq-edit-root",
+    "dlq-value-bytes",
+    "dlq-value-sha256",
+    "dlq-value-cut",
 )
-"""What a letter says of itself, whoever wrote it."""
+"""What a letter says of itself, whoever wrote it.
 
+dlq-edit-root: the letter that the service itself wrote, from which an edited one stems. dlq-value-*: of a value that
+was too large for a letter: its length, its digest, and what of it the letter holds (`head of N bytes`; "" for all).
+"""
+
+ID_CHARS: Final = 200
+_ID: Final = re.compile(rf"[!-.0-~]{{1,{ID_CHARS}}}", re.ASCII)
+"""Printable ASCII without spaces, and without the slash that parts it from its service in the ledger's keys."""
+_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
+"""It is a label of metrics, and a word in files."""
+_DLQ_SUFFIX: Final = ".dlq"
 _NAMESPACE: Final = uuid.UUID("a3c9f6de-7b6c-5b0e-9b3a-0f5a4f3c2d11")
 _NUMBER_BYTES: Final = (4, 8)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DIGITS: Final = re.compile(rb"-?[0-9]+")
+_DIGITS: Final = re.compile(rb"-?[0-9]{1,18}")
 
 _SPRING: Final = {
     "dlq-original-topic": ("kafka_dlt-original-topic",),
@@ -98,16 +112,39 @@ _SHARE_GROUP: Final = {
 Raw = Mapping[str, bytes | None]
 
 
-def read(headers: list[Header], place: tuple[str, int, int]) -> tuple[str, dict[str, str]]:
-    """(dialect, what the letter says under every one of NAMES). place: topic, partition and offset of the letter."""
+def read(headers: list[Header], place: tuple[str, int, int], topic_prefix: str = "") -> tuple[str, dict[str, str]]:
+    """(dialect, what the letter says under every one of NAMES). place: topic, partition and offset of the letter.
+
+    Ours is only what names itself and, once, the service on whose topic it lies; anything else with our headers is
+    foreign, and its identity is its place's.
+    """
     raw = dict(headers)
-    if "dlq-id" in raw:
-        return OURS, {name: _text(raw.get(name)) for name in NAMES}
+    if _is_ours(headers, raw, service_of(place[0], topic_prefix)):
+        info = {name: _text(raw.get(name)) for name in NAMES}
+        if info["dlq-fingerprint"] and _FINGERPRINT.fullmatch(info["dlq-fingerprint"]) is None:
+            info["dlq-fingerprint"] = fingerprint(info["dlq-error-class"], info["dlq-error-message"])
+        return OURS, info
     dialect, reader = _dialect(raw)
     info = dict.fromkeys(NAMES, "") | reader(raw)
     info["dlq-id"] = str(uuid.uuid5(_NAMESPACE, "/".join(map(str, place))))
     info["dlq-fingerprint"] = fingerprint(info["dlq-error-class"], info["dlq-error-message"])
     return dialect, info
+
+
+def service_of(topic: str, topic_prefix: str) -> str:
+    """The service of a dead-letter topic."""
+    return topic.removeprefix(topic_prefix).removesuffix(_DLQ_SUFFIX)
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be the identity of a letter of ours."""
+    return _ID.fullmatch(text) is not None
+
+
+def _is_ours(headers: list[Header], raw: Raw, service: str) -> bool:
+    names = [name for name, _ in headers]
+    once = names.count("dlq-id") == 1 and names.count("dlq-service") == 1
+    return once and is_id(_text(raw.get("dlq-id"))) and _text(raw.get("dlq-service")) == service
 
 
 def fingerprint(error_class: str, message: str) -> str:

@@ -6,7 +6,7 @@ each letter names the one it was made from, each superseded entry the one that w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from uuid_utils.compat import uuid7
 
@@ -16,12 +16,16 @@ from dlq.desk import Desk, Out, ledger_record
 from dlq.ledger import State
 from dlq.letters import DeadLetter
 from dlq.locks import Change, EditError, changes, check_locks
-from dlq.plan import state_sentence
+from dlq.plan import state_sentence, unsendable
 from dlq.settings import DlqSettings
 from dlq.wire import Versioned, Wire, read, write
-from schemas.choreography import SERVICES, dead_letter_topic
+from schemas.choreography import dead_letter_topic
 from schemas.codec import UndecodableError
 from schemas.envelope import Header, rfc3339
+from schemas.kafka.record import PACKED
+
+_CHANGES: Final = 200
+_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +51,11 @@ class Edit:
 
 
 def draft_of(wire: Wire, letter: DeadLetter, event_type: str = "") -> Draft:
-    """A letter to be edited. event_type: where the letter does not say it. Raises EditError, NoRegistryError."""
+    """A letter, whole, to be edited. event_type: where it does not say it. Raises EditError, NoRegistryError."""
     check_editable(letter)
-    event = event_type or letter.event_type
+    if event_type and letter.event_type and event_type != letter.event_type:
+        raise EditError(f"{letter.id} is of {letter.event_type}, and an edit of it stays so; not {event_type}")
+    event = letter.event_type or event_type
     newest = wire.newest(event)
     draft = Draft(letter=letter, event_type=event, newest=newest)
     try:
@@ -86,9 +92,9 @@ def save(settings: DlqSettings, edit: Edit, author: Author) -> None:
 
 
 def check_editable(letter: DeadLetter) -> None:
-    """Raises EditError saying why a letter can't be edited."""
-    if letter.service not in SERVICES:
-        raise EditError(f"{letter.id}: {letter.service!r} is no service of ours")
+    """Raises EditError saying why a letter can't be edited, or why its edit could not be replayed."""
+    if found := unsendable(letter):
+        raise EditError(f"{letter.id} can't be edited: {found[1]}")
     if letter.state not in (State.OPEN, State.FAILED_AGAIN, State.TOO_LATE):
         raise EditError(f"{letter.id} can't be edited: {state_sentence(letter)}")
 
@@ -109,26 +115,31 @@ def _records(letter: DeadLetter, edit: Edit, author: Author) -> Iterator[Out]:
     written = edit.draft.written
     detail = {
         "edited_to": edit.new_id,
-        "changes": [[change.path, change.old, change.new] for change in edit.changes],
+        "changes": [[_cut(change.path), _cut(change.old), _cut(change.new)] for change in edit.changes[:_CHANGES]],
+        "changes_in_all": len(edit.changes),
         "schema_ids": [written.id if written else None, edit.draft.newest.id],
     }
     yield author.deed(Action.EDITED, detail=detail).record(letter.ledger_key)
 
 
+def _cut(text: str) -> str:
+    """The audit has to stay readable: the whole values are in the two letters."""
+    return text if len(text) <= _CHARS else f"{text[:_CHARS]}..."
+
+
 def new_headers(letter: DeadLetter, edit: Edit) -> list[Header]:
-    """The old letter's headers, with what the edit changes; those that a foreign letter lacks are added."""
-    original = letter.info["dlq-original-topic"]
-    same = letter.event_type == edit.draft.event_type
+    """The old letter's headers, with what the edit changes; where the message lay stays as its service wrote it."""
     said = letter.info | {
         "dlq-id": edit.new_id,
         "dlq-edit-of": letter.id,
+        "dlq-edit-root": letter.info["dlq-edit-root"] or letter.info["dlq-edit-of"] or letter.id,
         "dlq-event-id": letter.info["dlq-event-id"] or letter.id,
         "dlq-service": letter.service,
         "dlq-first-failed-at": rfc3339(letter.first_failed_at),
         "dlq-failed-at": rfc3339(letter.failed_at),
         "dlq-schema-id": str(edit.draft.newest.id),
         "dlq-replay-count": str(letter.replay_count),
-        "dlq-original-topic": original if same else letter.topic_prefix + edit.draft.event_type,
     }
-    kept = [(name, value) for name, value in letter.headers if name not in said]
+    said["dlq-original-topic"] = said["dlq-original-topic"] or letter.topic_prefix + edit.draft.event_type
+    kept = [(name, value) for name, value in letter.headers if name not in said and name != PACKED]
     return [*kept, *((name, value.encode("utf-8", "replace")) for name, value in said.items())]

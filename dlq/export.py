@@ -6,17 +6,18 @@ person or another program wants to know of it (`letter`), which is not read agai
 
 import base64
 import binascii
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from dlq.dialects import OURS, read
 from dlq.failing import DlqError
 from dlq.letters import DeadLetter
 from dlq.showing import letter_json
+from schemas import json_lines
 from schemas.choreography import SERVICES, dead_letter_topic
 from schemas.envelope import Header, rfc3339
+from schemas.terminal import json_text
 
 _OURS: Final = {dead_letter_topic(service): service for service in SERVICES}
 
@@ -44,9 +45,9 @@ class Parcel:
 
 
 def line(letter: DeadLetter) -> str:
-    """A letter as one line, without its end."""
+    """A whole letter as one line, without its end."""
     about = letter_json(letter) | {name: rfc3339(getattr(letter, name)) for name in ("first_failed_at", "failed_at")}
-    return json.dumps(
+    return json_text(
         {
             "topic": letter.place[0].removeprefix(letter.topic_prefix),
             "key": _text(letter.key),
@@ -54,39 +55,56 @@ def line(letter: DeadLetter) -> str:
             "headers": [[name, _text(value)] for name, value in letter.headers],
             "letter": about,
         },
-        ensure_ascii=False,
-        separators=(",", ":"),
+        compact=True,
     )
 
 
-def parcels(lines: Iterable[bytes], source: str) -> Iterator[Parcel]:
+class Source:
+    """A file of letters that is read from its present place on, as often as it is called."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name, self._begin = file, name, file.tell()
+
+    def __call__(self) -> Iterator[Parcel]:
+        """The letters, one by one. Raises BadLineError."""
+        self._file.seek(self._begin)
+        return parcels(self._file, self._name)
+
+
+def parcels(file: BinaryIO, source: str) -> Iterator[Parcel]:
     """The letters in JSON lines; empty lines are skipped. Raises BadLineError at the first that can't be put back."""
     seen: dict[str, int] = {}
-    for number, text in enumerate(lines, start=1):
-        if not text.strip():
-            continue
-        try:
-            parcel = _parcel(json.loads(text), number)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise BadLineError(f"{source}:{number}: {_reason(error)}") from None
-        if parcel.ledger_key in seen:
-            raise BadLineError(f"{source}:{number}: the same letter as in line {seen[parcel.ledger_key]}")
-        seen[parcel.ledger_key] = number
-        yield parcel
+    try:
+        for number, found in json_lines.values(file, source):
+            parcel = _placed(found, number, source)
+            if parcel.ledger_key in seen:
+                raise BadLineError(f"{source}:{number}: the same letter as in line {seen[parcel.ledger_key]}")
+            seen[parcel.ledger_key] = number
+            yield parcel
+    except json_lines.BadTextError as error:
+        raise BadLineError(str(error)) from None
+
+
+def _placed(found: Any, number: int, source: str) -> Parcel:
+    try:
+        return _parcel(found, number)
+    except KeyError as error:
+        raise BadLineError(f"{source}:{number}: {error.args[0]} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise BadLineError(f"{source}:{number}: {error}") from None
 
 
 def _parcel(fields: Any, number: int) -> Parcel:
+    """Raises KeyError, TypeError, ValueError."""
     if not isinstance(fields, dict):
         raise TypeError("no JSON object")
     topic = fields["topic"]
-    if topic not in _OURS:
-        raise ValueError(f"topic {topic!r} is none of {', '.join(_OURS)}: letters of others are not put back")
+    if not isinstance(topic, str) or topic not in _OURS:
+        raise ValueError(f"topic {str(topic)[:80]!r} is none of {', '.join(_OURS)}: letters of others are not put back")
     headers = _headers(fields["headers"])
     dialect, info = read(headers, (topic, 0, 0))
-    if dialect != OURS or not info["dlq-id"]:
-        raise ValueError("there is no header dlq-id: not a letter of ours")
-    if info["dlq-service"] not in ("", _OURS[topic]):
-        raise ValueError(f"a letter of {info['dlq-service']} does not belong on {topic}")
+    if dialect != OURS:
+        raise ValueError(f"not a letter of {_OURS[topic]}: it has no headers dlq-id and dlq-service that say so")
     return Parcel(
         number=number,
         service=_OURS[topic],
@@ -107,8 +125,10 @@ def _headers(found: Any) -> list[Header]:
 def _header(pair: Any) -> Header:
     if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):  # noqa: PLR2004 - name and value
         raise TypeError("headers: every one is a list of its name and its value")
-    pair[0].encode()  # half a surrogate pair is valid JSON and no text
-    return pair[0], _bytes(pair[1], f"header {pair[0]}")
+    name = pair[0]
+    if "\0" in name:
+        raise ValueError("headers: a name with a NUL, which no client can write")
+    return name, _bytes(pair[1], f"header {name[:80]}")
 
 
 def _text(value: bytes | None) -> str | None:
@@ -124,11 +144,3 @@ def _bytes(text: Any, name: str) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"{name}: no base64: {error}") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: {error.msg} at column {error.colno}"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)

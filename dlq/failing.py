@@ -10,9 +10,12 @@ from confluent_kafka import KafkaException
 from dlq.filters import BadFilterError
 from dlq.settings import SettingsError
 from dlq.topics import NoTopicError
+from schemas.terminal import flat
 
 FAILED: Final = 2
 """The command could not do what it was asked. 1 is left for commands that looked and found something."""
+
+_REASON_CHARS: Final = 2000
 
 
 class DlqError(Exception):
@@ -39,5 +42,5 @@ def one_line(command: str) -> Iterator[None]:
 
 def end(command: str, reason: str, code: int = FAILED) -> None:
     """Say why on one line of stderr and exit."""
-    typer.echo(f"dlq {command}: {' '.join(reason.split())}", err=True)
+    typer.echo(f"dlq {command}: {flat(reason, limit=_REASON_CHARS)}", err=True)
     raise typer.Exit(code)

@@ -1,19 +1,12 @@
-"""Files of the commands; `-` is standard input or output."""
+"""Files of the commands; `-` is standard output."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import typer
 
-STANDARD = "-"
-
-
-def read_lines(file: str) -> list[bytes]:
-    """The lines of a file. Raises OSError."""
-    content = sys.stdin.buffer.read() if file == STANDARD else Path(file).read_bytes()
-    return content.split(b"\n")
+from schemas.json_lines import STANDARD
 
 
 def write_lines(file: str, lines: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dlq.ledger import State
-from dlq.letters import DeadLetter
+from dlq.letters import DeadLetter, Search, unsearched
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
@@ -59,8 +59,19 @@ def _among(value: str, wanted: Collection[str]) -> bool:
 
 
 def _says(letter: DeadLetter, wanted: Sequence[str]) -> bool:
-    texts = text_of(letter)
-    return all(any(_found(one, text) for text in texts) for one in wanted)
+    return letter.found.issuperset(wanted) if letter.slim else search_for(wanted)(letter).issuperset(wanted)
+
+
+def search_for(wanted: Sequence[str]) -> Search:
+    """What finds out which of `wanted` a whole letter holds: it is asked while letters are read."""
+    if not wanted:
+        return unsearched
+
+    def search(letter: DeadLetter) -> frozenset[str]:
+        texts = text_of(letter)
+        return frozenset(one for one in wanted if any(_found(one, text) for text in texts))
+
+    return search
 
 
 def _found(wanted: str, text: str) -> bool:

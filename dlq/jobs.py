@@ -32,14 +32,15 @@ class Job:
     @property
     def planned(self) -> int:
         """How many letters it has in all."""
-        return int(self.started.fields.get("letters") or 0)
+        letters = self.started.fields.get("letters")
+        return letters if isinstance(letters, int) else 0
 
     def request(self) -> Request:
         """What it was asked to do. Raises UnknownJobError."""
         try:
-            return request_from(self.started.fields["detail"]["request"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnknownJobError(f"what job {self.id} was asked to do can't be read: {error!r}") from error
+            return request_from(self.started.fields.get("detail", {}).get("request"))
+        except ValueError as error:
+            raise UnknownJobError(f"what job {self.id} was asked to do can't be read: {error}") from error
 
 
 def read_jobs(settings: DlqSettings) -> dict[str, Job]:

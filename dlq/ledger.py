@@ -9,11 +9,14 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
+from schemas import strict_json
 from schemas.envelope import rfc3339
 
-_ENCODING: Final = "utf-8"
+_MAX_BYTES: Final = 256 * 1024
+_TEXT_CHARS: Final = 4000
+_MOST_REPLAYS: Final = 2**31
 
 
 class State(StrEnum):
@@ -56,14 +59,38 @@ class Entry:
 
     def value(self) -> bytes:
         """The record's value."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode(_ENCODING)
+        # a command line may hold bytes that are no text
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def entry_of_record(key: bytes | None, value: bytes) -> Entry:
+    """The entry of the letter that a record's key names. Raises ValueError, also where it is about another letter."""
+    entry = entry_from(value)
+    if key != entry.key.encode("utf-8", "replace"):
+        raise ValueError("the entry is about another letter than its key")
+    return entry
 
 
 def entry_from(value: bytes) -> Entry:
-    """The entry in a record's value; fields of a newer version are dropped. Raises ValueError, KeyError, TypeError."""
-    fields = json.loads(value.decode(_ENCODING))
-    known = {name: fields[name] for name in Entry.__dataclass_fields__ if name in fields}
-    return Entry(**known | {"state": State(fields["state"])})
+    """The entry in a record's value; newer fields are dropped, endless texts cut. Raises ValueError."""
+    fields = strict_json.loads(value, max_bytes=_MAX_BYTES)
+    if not isinstance(fields, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - what comes from outside is a wrong value
+    if missing := {"service", "letter", "state", "at", "by"} - fields.keys():
+        raise ValueError(f"without {', '.join(sorted(missing))}")
+    known = {name: _checked(name, fields[name]) for name in Entry.__dataclass_fields__ if name in fields}
+    return Entry(**known | {"state": State(known["state"])})
+
+
+def _checked(name: str, found: Any) -> Any:
+    """Raises ValueError for a value of another type than the field's."""
+    if name == "replay_count":
+        if type(found) is not int or not 0 <= found < _MOST_REPLAYS:
+            raise ValueError(f"{name} is no count")
+        return found
+    if not isinstance(found, str):
+        raise ValueError(f"{name} is no text")  # noqa: TRY004
+    return found[:_TEXT_CHARS]
 
 
 def moment(at: datetime) -> str:

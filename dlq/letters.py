@@ -1,6 +1,10 @@
-"""The dead letters as they lie on their topics, each with its state from the ledger."""
+"""A dead letter as it lies on its topic, with its state from the ledger.
 
-from collections.abc import Callable, Iterable, Sequence
+A list needs what letters say of themselves, not what they hold: most reading makes slim letters, whose values and
+headers stay on their topic until `dlq.contents` reads them again.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -8,22 +12,30 @@ from typing import Final
 from confluent_kafka import Message
 
 from dlq import dialects
-from dlq.ledger import Entry, State, entry_from
-from dlq.messages import headers_of, instant, raw, time_of
-from dlq.settings import DlqSettings
-from dlq.topics import Progress, check_topics, dump, untold
-from schemas.choreography import LEDGER_TOPIC, SERVICES, dead_letter_topic
+from dlq.dialects import service_of
+from dlq.ledger import Entry, State
+from dlq.messages import instant, whole_number
 from schemas.envelope import Header
+from schemas.kafka.record import KafkaRecord, record_of
 
 UNRESOLVED: Final = (State.OPEN, State.FAILED_AGAIN, State.REPLAYING)
-_DLQ_SUFFIX: Final = ".dlq"
+_SLIM_KEY_BYTES: Final = 1024
+_SLIM_TEXT_CHARS: Final = 2000
+_NOT_IN_A_LIST: Final = ("dlq-error-stack",)
 
 Warn = Callable[[str], None]
 """Called with a sentence about what was left out of an answer."""
+Search = Callable[["DeadLetter"], frozenset[str]]
+"""Which of the texts that are looked for a whole letter holds."""
 
 
 def unheard(_sentence: str) -> None:
     """Warnings that nobody hears."""
+
+
+def unsearched(_letter: "DeadLetter") -> frozenset[str]:
+    """Nothing is looked for."""
+    return frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +45,10 @@ class DeadLetter:
     place: topic, partition, offset. at: when it was put there. headers: as they lie there, in order, duplicates kept.
     dialect: who wrote it: ours, spring, connect, streams, share-group, unknown. info: what the headers say, under the
     names of `dialects.NAMES`, "" where they say nothing. entry: its newest entry in the ledger, None when nobody
-    touched it.
+    touched it. defect: what is odd about the record itself.
+
+    slim: value and headers are not held, long texts of `info` and a long key are cut. value_bytes: the length of the
+    value, None for none; size_bytes: of the whole record. found: those of the texts looked for that it holds.
     """
 
     place: tuple[str, int, int]
@@ -45,6 +60,11 @@ class DeadLetter:
     info: dict[str, str]
     entry: Entry | None = None
     topic_prefix: str = ""
+    defect: str = ""
+    slim: bool = False
+    value_bytes: int | None = None
+    size_bytes: int = 0
+    found: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -122,92 +142,47 @@ class DeadLetter:
     @property
     def replay_count(self) -> int:
         """How often it was replayed, by its headers or the ledger, whichever is later."""
-        text = self.info["dlq-replay-count"]
-        said = int(text) if text.isascii() and text.isdigit() else 0
+        said = whole_number(self.info["dlq-replay-count"])
         return max(said, self.entry.replay_count if self.entry else 0)
 
 
-def service_of(topic: str, topic_prefix: str) -> str:
-    """The service of a dead-letter topic."""
-    return topic.removeprefix(topic_prefix).removesuffix(_DLQ_SUFFIX)
-
-
 def letter_from(message: Message, topic_prefix: str = "") -> DeadLetter:
-    """A message of a dead-letter topic; it has no entry yet."""
-    place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-    headers = headers_of(message)
-    dialect, info = dialects.read(headers, place)
+    """A message of a dead-letter topic, whole; it has no entry yet. Raises nothing."""
+    return letter_in(record_of(message), topic_prefix)
+
+
+def letter_in(record: KafkaRecord, topic_prefix: str = "") -> DeadLetter:
+    """A record of a dead-letter topic, whole; it has no entry yet. Raises nothing."""
+    dialect, info = dialects.read(record.headers, record.place, topic_prefix)
     return DeadLetter(
-        place=place,
-        at=time_of(message),
-        key=raw(message.key()),
-        value=raw(message.value()),
-        headers=headers,
+        place=record.place,
+        at=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
         dialect=dialect,
         info=info,
         topic_prefix=topic_prefix,
+        defect=record.defect,
+        value_bytes=None if record.value is None else len(record.value),
+        size_bytes=_size(record),
     )
 
 
-def read_letters(
-    settings: DlqSettings,
-    services: Sequence[str] = SERVICES,
-    *,
-    topics: Sequence[str] = (),
-    progress: Progress = untold,
-    warn: Warn = unheard,
-) -> list[DeadLetter]:
-    """The dead letters of these services, in the order of their first failures; each once, as it lies there last.
-
-    topics: read these instead, by their full names, whoever wrote them. Raises KafkaException, NoTopicError.
-    """
-    prefix, servers = settings.topic_prefix, settings.kafka
-    wanted = list(topics) or [prefix + dead_letter_topic(service) for service in services]
-    check_topics(servers, wanted)
-    ledger_topic = prefix + LEDGER_TOPIC
-    letters, ledger = [], []
-    for message in dump(servers, [*wanted, ledger_topic], progress=progress):
-        if message.topic() == ledger_topic:
-            ledger.append(message)
-        else:
-            letters.append(letter_from(message, prefix))
-    return settled(letters, entries(ledger, warn))
+def _size(record: KafkaRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def read_ledger(settings: DlqSettings, *, warn: Warn = unheard) -> dict[str, Entry]:
-    """The newest entry of every letter that has one, by its key. Raises KafkaException."""
-    return entries(dump(settings.kafka, [settings.topic_prefix + LEDGER_TOPIC]), warn)
-
-
-def entries(messages: Iterable[Message], warn: Warn = unheard) -> dict[str, Entry]:
-    """The newest entry of each key, from records in their order; those that can't be read are counted and left out."""
-    found: dict[str, Entry] = {}
-    unreadable = 0
-    for message in messages:
-        key, value = (raw(message.key()) or b"").decode("utf-8", "replace"), raw(message.value())
-        if value is None:
-            found.pop(key, None)
-            continue
-        try:
-            found[key] = entry_from(value)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            unreadable += 1
-    if unreadable:
-        warn(f"{unreadable} records of {LEDGER_TOPIC} can't be read and were left out")
-    return found
-
-
-def settled(letters: Iterable[DeadLetter], ledger: dict[str, Entry]) -> list[DeadLetter]:
-    """Each letter once, the newest of those with the same identity, with its entry; by first failure, then place."""
-    newest: dict[str, DeadLetter] = {}
-    for letter in letters:
-        key = letter.ledger_key
-        if key not in newest or _age(newest[key]) <= _age(letter):
-            newest[key] = letter
-    found = [replace(letter, entry=ledger.get(key)) for key, letter in newest.items()]
-    return sorted(found, key=lambda letter: (letter.first_failed_at, letter.place))
-
-
-def _age(letter: DeadLetter) -> tuple[int, datetime, int]:
-    """A letter that was replayed oftener is newer, whenever it was put there (a letter can be put back)."""
-    return letter.replay_count, letter.at, letter.place[2]
+def slim(letter: DeadLetter, search: Search = unsearched) -> DeadLetter:
+    """A letter without what it holds; what is looked for is looked for before."""
+    info = {name: "" if name in _NOT_IN_A_LIST else text[:_SLIM_TEXT_CHARS] for name, text in letter.info.items()}
+    return replace(
+        letter,
+        key=None if letter.key is None else letter.key[:_SLIM_KEY_BYTES],
+        value=None,
+        headers=[],
+        info=info,
+        slim=True,
+        found=search(letter),
+    )

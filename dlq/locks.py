@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dlq.failing import DlqError
+from schemas import strict_json
 
 LOCKED: Final = ("event_id", "checkout_id", "amount_minor", "total_minor", "currency", "unit_price_minor")
 """An identity or a sum that is changed by hand is another event, not the same one repaired."""
@@ -72,7 +73,10 @@ def assign(data: Any, assignment: str) -> None:
     holder = data
     for step in way:
         holder = _part(holder, step, path)
-    holder[last] = _value(_part(holder, last, path), text)
+    value = _value(_part(holder, last, path), text)
+    if isinstance(holder, str):
+        raise EditError(f"{path}: a part of a text can't be set, only all of it")
+    holder[last] = value
 
 
 def _steps(path: str) -> list[str | int]:
@@ -98,6 +102,6 @@ def _value(old: Any, text: str) -> Any:
     if isinstance(old, str):
         return text
     try:
-        return json.loads(text)
+        return strict_json.loads(text)
     except ValueError:
         return text

@@ -13,16 +13,20 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dlq.letters import UNRESOLVED, DeadLetter, Warn, read_letters
+from dlq.letters import UNRESOLVED, DeadLetter, Warn
+from dlq.reading import read_all
 from dlq.retention import leaves_at, retentions
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError
 from dlq.watching import known_causes
 from schemas.choreography import SERVICES
+from schemas.terminal import safe
 
 WARNING: Final = timedelta(days=3)
 """How long before retention deletes an unresolved letter it counts as leaving."""
 _CAUSES: Final = 50
+LABEL_CHARS: Final = 100
+OTHER: Final = "other"
 _CAUSE: Final = ("service", "event", "reason", "fingerprint")
 
 
@@ -38,9 +42,10 @@ class Look:
 
 def look(settings: DlqSettings, at: datetime) -> Look:
     """Read the dead letters of all services and their ledger. Raises KafkaException, NoTopicError."""
-    letters = [letter for letter in read_letters(settings) if letter.unresolved]
+    everything, ledger = read_all(settings)
+    letters = [letter for letter in everything if letter.unresolved]
     kept = retentions(settings.kafka, {letter.place[0] for letter in letters})
-    return Look(at=at, letters=letters, known=known_causes(settings, letters), kept=kept)
+    return Look(at=at, letters=letters, known=known_causes(letters, ledger), kept=kept)
 
 
 class Letters(Collector):
@@ -63,10 +68,10 @@ class Letters(Collector):
         yield _by_state(found.letters)
         yield self._ages(found.letters)
         unseen = {
-            (x.service, x.fingerprint) for x in found.letters if x.fingerprint and x.fingerprint not in found.known
+            (_service(x), x.fingerprint) for x in found.letters if x.fingerprint and x.fingerprint not in found.known
         }
         yield _by_service("checkout_dlq_unseen_causes", "Causes that nobody has looked at yet", [s for s, _ in unseen])
-        leaving = [letter.service for letter in found.letters if _leaves(letter, found, self._clock())]
+        leaving = [_service(letter) for letter in found.letters if _leaves(letter, found, self._clock())]
         yield _by_service("checkout_dlq_leaving_letters", "Unresolved letters that are deleted in 3 days", leaving)
         yield _by_cause(found.letters)
 
@@ -74,7 +79,8 @@ class Letters(Collector):
         now, oldest = self._clock(), dict.fromkeys(SERVICES, 0.0)
         for letter in letters:
             age_s = (now - letter.first_failed_at).total_seconds()
-            oldest[letter.service] = max(oldest.get(letter.service, 0.0), age_s)
+            service = _service(letter)
+            oldest[service] = max(oldest.get(service, 0.0), age_s)
         values: dict[tuple[str, ...], float] = {(service,): age_s for service, age_s in oldest.items()}
         what = "Since the first failure of the oldest unresolved letter; 0 without any"
         return _gauge("checkout_dlq_oldest_unresolved_age_seconds", what, ("service",), values)
@@ -110,6 +116,15 @@ def serve(
     thread.join()
 
 
+def _service(letter: DeadLetter) -> str:
+    """A label has few values, whatever a letter says."""
+    return letter.service if letter.service in SERVICES else OTHER
+
+
+def _label(text: str) -> str:
+    return safe(text[:LABEL_CHARS])[:LABEL_CHARS]
+
+
 def _since(found: Look) -> float:
     return found.at.timestamp()
 
@@ -121,7 +136,7 @@ def _leaves(letter: DeadLetter, found: Look, now: datetime) -> bool:
 
 def _by_state(letters: Sequence[DeadLetter]) -> GaugeMetricFamily:
     values: dict[tuple[str, ...], float] = {(s, state.value): 0 for s in SERVICES for state in UNRESOLVED}
-    values |= Counter((letter.service, letter.state.value) for letter in letters)
+    values |= Counter((_service(letter), letter.state.value) for letter in letters)
     what = "Letters that somebody has to do something about, or waits for"
     return _gauge("checkout_dlq_unresolved_letters", what, ("service", "state"), values)
 
@@ -133,11 +148,13 @@ def _by_service(name: str, what: str, services: Iterable[str]) -> GaugeMetricFam
 
 
 def _by_cause(letters: Sequence[DeadLetter]) -> GaugeMetricFamily:
-    counts = Counter((x.service, x.event_type, x.error_class, x.fingerprint) for x in letters)
+    counts = Counter(
+        (_service(x), *(_label(text) for text in (x.event_type, x.error_class, x.fingerprint))) for x in letters
+    )
     values: dict[tuple[str, ...], float] = dict(counts.most_common(_CAUSES))
     rest = counts.total() - sum(values.values())
     if rest:
-        values["other", "other", "other", "other"] = rest
+        values[OTHER, OTHER, OTHER, OTHER] = values.get((OTHER, OTHER, OTHER, OTHER), 0) + rest
     return _gauge("checkout_dlq_letters_by_cause", "Unresolved letters, the most frequent causes", _CAUSE, values)
 
 

@@ -8,14 +8,16 @@ from uuid import uuid4
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from dlq.deeds import Action, Deed, deed_from
-from dlq.ledger import Entry, State, entry_from
+from dlq.ledger import Entry, State, entry_of_record
 from dlq.offsets import QUIET, bounds
 from dlq.settings import DlqSettings
+from dlq.topics import BOUNDED
 from schemas.choreography import DLQ_AUDIT_TOPIC, LEDGER_TOPIC
+from schemas.kafka.record import KafkaRecord, record_of
 
 OUTCOMES: Final = (State.RESOLVED, State.TOO_LATE, State.FAILED_AGAIN)
 _OWN: Final = f'"state":"{State.REPLAYING.value}"'.encode()
-_BATCH: Final = 5000
+_BATCH: Final = 100
 
 
 class Watch:
@@ -69,10 +71,11 @@ class Watch:
             if error.retriable() or error.code() < 0:
                 return
             raise KafkaException(error)
-        if message.topic() == self._audit:
-            self._take_deed(deed_from(message.value()))
+        record = record_of(message)
+        if record.topic == self._audit:
+            self._take_deed(deed_from(record.value))
         else:
-            self._take_entry(message.value())
+            self._take_entry(record)
 
     def _take_deed(self, deed: Deed | None) -> None:
         if deed is None:
@@ -82,13 +85,13 @@ class Watch:
         if deed.action == Action.REPLAY_STARTED and deed.detail.get("run") != self.run:
             self.taken_over = deed.replay_id
 
-    def _take_entry(self, value: bytes | str | None) -> None:
+    def _take_entry(self, record: KafkaRecord) -> None:
         # most of what comes is what this job itself writes
-        if not isinstance(value, bytes) or _OWN in value:
+        if record.value is None or _OWN in record.value:
             return
         try:
-            entry = entry_from(value)
-        except (ValueError, KeyError, TypeError):
+            entry = entry_of_record(record.key, record.value)
+        except ValueError:
             return
         if entry.replay_id == self._job and entry.state in OUTCOMES:
             self.outcomes[entry.key] = entry.state
@@ -102,5 +105,6 @@ def _config(settings: DlqSettings) -> dict[str, str | bool | int]:
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 50,  # a cancel is heard soon
+        **BOUNDED,
         **QUIET,
     }

@@ -4,28 +4,41 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dlq.console import progress, warn
-from dlq.filters import Filter
-from dlq.letters import DeadLetter, read_letters
+from dlq.filters import Filter, search_for
+from dlq.letters import DeadLetter
+from dlq.reading import read_letters
 from dlq.saga import Said, timeline
 from dlq.settings import DlqSettings, read_settings
 from dlq.trail import Line, read_trail
 from schemas.choreography import SERVICES
 
 
-def read(settings: DlqSettings, topics: Sequence[str] | None, services: Sequence[str] = ()) -> list[DeadLetter]:
-    """Every letter of these services, or on these topics. Raises KafkaException, NoTopicError."""
+def read(
+    settings: DlqSettings, topics: Sequence[str] | None, services: Sequence[str] = (), match: Sequence[str] = ()
+) -> list[DeadLetter]:
+    """Every letter of these services, or on these topics, slim. match: texts that a filter will ask for.
+
+    Raises KafkaException, NoTopicError.
+    """
     with progress("reading dead letters") as told:
-        return read_letters(settings, services or SERVICES, topics=topics or (), progress=told, warn=warn)
+        return read_letters(
+            settings,
+            services or SERVICES,
+            topics=topics or (),
+            search=search_for(match),
+            progress=told,
+            warn=warn,
+        )
 
 
-def meant(wanted: Filter, topics: Sequence[str] | None) -> list[DeadLetter]:
-    """Those that a filter asks for. Raises KafkaException, NoTopicError, SettingsError."""
-    return [x for x in read(read_settings(), topics, sorted(wanted.services)) if wanted.matches(x)]
+def meant(settings: DlqSettings, wanted: Filter, topics: Sequence[str] | None) -> list[DeadLetter]:
+    """Those that a filter asks for. Raises KafkaException, NoTopicError."""
+    return [x for x in read(settings, topics, sorted(wanted.services), wanted.match) if wanted.matches(x)]
 
 
 def waiting(wanted: Filter, topics: Sequence[str] | None, everything: bool) -> list[DeadLetter]:
     """Those that are meant; unless everything or a state is asked for, only those that nobody has settled."""
-    found = meant(wanted, topics)
+    found = meant(read_settings(), wanted, topics)
     if everything or wanted.states:
         return found
     left = [letter for letter in found if letter.unresolved]

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dlq.dialects import OURS
 from dlq.ledger import Entry, State
 from dlq.letters import DeadLetter
+from dlq.messages import whole_number
 from schemas.choreography import SERVICES, subscriptions
 
 MAX_REPLAYS: Final = 5
@@ -89,8 +91,8 @@ def order(letter: DeadLetter) -> tuple[Any, ...]:
     return (
         letter.first_failed_at,
         info["dlq-original-topic"],
-        _number(info["dlq-original-partition"]),
-        _number(info["dlq-original-offset"]),
+        whole_number(info["dlq-original-partition"]),
+        whole_number(info["dlq-original-offset"]),
         letter.place,
     )
 
@@ -99,7 +101,7 @@ def refusal_of(letter: DeadLetter, max_replays: int = MAX_REPLAYS, resumed: str 
     """Why a letter can't be replayed; None where it can."""
     if resumed and letter.entry is not None and letter.entry.replay_id == resumed:
         return Refusal(letter, "sent already", f"sent already by job {resumed}")
-    found = _by_origin(letter) or _by_state(letter)
+    found = unsendable(letter) or _by_state(letter)
     # an edited letter that nobody has sent since is another try, however often the one before it failed
     fresh_edit = letter.info["dlq-edit-of"] and letter.entry is None
     if found is None and letter.replay_count >= max_replays and not fresh_edit:
@@ -114,12 +116,24 @@ def state_sentence(letter: DeadLetter) -> str:
     return found[1] if found else f"{letter.state.value.replace('_', ' ')}"
 
 
-def _by_origin(letter: DeadLetter) -> tuple[str, str] | None:
+def unsendable(letter: DeadLetter) -> tuple[str, str] | None:
+    """(reason, sentence) why no service would take this letter or an edit of it; None where one would."""
     if letter.service not in SERVICES:
-        return "not a service of ours", f"{letter.service!r} is no service of ours: nobody reads its retry topic"
+        return "not a service of ours", f"{letter.service!r} is no service of ours: no service reads its retry topic"
+    if letter.dialect != OURS:
+        return (
+            "not written by its service",
+            f"{letter.service} did not write it (headers: {letter.dialect}), and takes back only what it wrote itself",
+        )
     if letter.event_type not in subscriptions(letter.service):
         topic = letter.info["dlq-original-topic"] or "an unknown topic"
         return "not heard by its service", f"it came from {topic}, which {letter.service} does not hear"
+    if cut := letter.info["dlq-value-cut"]:
+        place = "/".join(letter.info[f"dlq-original-{name}"] for name in ("topic", "partition", "offset"))
+        return (
+            "its value is cut",
+            f"{cut}; the whole message lies at {place}",
+        )
     return None
 
 
@@ -157,7 +171,3 @@ def _overtaking(send: Sequence[DeadLetter], everything: Iterable[DeadLetter]) ->
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(name or "unknown" for name in names).most_common())
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0

@@ -14,15 +14,17 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
+from dlq.contents import Ahead, parts
 from dlq.deeds import Action, Author
 from dlq.desk import Desk, Out, TakenOverError, UnclearError, ledger_record
 from dlq.failing import DlqError
 from dlq.ledger import State
-from dlq.letters import DeadLetter, read_ledger
+from dlq.letters import DeadLetter
 from dlq.outcomes import Watch
 from dlq.pace import Pace
 from dlq.plan import Plan, make_plan
 from dlq.ramp import Seen, Stop
+from dlq.reading import read_ledger
 from dlq.request import Request
 from dlq.retry import replaying, retry_record
 from dlq.settings import DlqSettings
@@ -70,7 +72,7 @@ class InterruptedReplayError(DlqError):
 class Replay:
     """One run of one job.
 
-    letters: those that are meant, as they were read; they are looked up in the ledger again before anything is sent.
+    letters: those that are meant, slim; they are looked up in the ledger again before anything is sent.
     by, why: of whoever asked. stop: set by whoever wants it to end after the present chunk.
     tell: called with each new status.
     """
@@ -90,7 +92,7 @@ class Replay:
         self._settings = settings
         self._job, self._request = job, request
         self._by, self._why = by, why
-        self._left = letters
+        self._left, self._ahead = letters, Ahead(settings)
         self._stop, self._tell = stop, tell
         self._sent, self._planned, self._started = 0, 0, False
         self._note = ""
@@ -142,14 +144,18 @@ class Replay:
             end = self._reason_to_end()
             if end:
                 return self._ended(end)
-            allowed = self._pace.allow(min(CHUNK, len(self._left)), self._seen())
+            allowed = self._pace.allow(self._chunk(), self._seen())
             if isinstance(allowed, Stop):
                 return self._ended(f"stopped: {allowed.why}. {self._how_far('stopped')}")
             self._note = self._pace.note
-            if allowed and not self._send(self._left[:allowed]):
+            if allowed and not self._send(self._ahead.first(self._left, allowed)):
                 return f"another replay took over (job {self._watch.taken_over}). {self._how_far('stopped')}"
             self._look(0.0 if allowed else min(_LOOK_S, self._pace.wait_s()))
         return ""
+
+    def _chunk(self) -> int:
+        """How many of the next letters are one transaction: so many, and not too many bytes."""
+        return min(CHUNK, len(next(parts(self._left))))
 
     def _send(self, chunk: list[DeadLetter]) -> bool:
         """Send a chunk; False when another replay took over, and then nothing of it was sent."""

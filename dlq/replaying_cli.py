@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from dlq import options, picking
 from dlq.acting_options import By, Ids, Why, Yes, author, named
 from dlq.asking import confirm, stopping
-from dlq.console import console, print_json, warn
+from dlq.console import console, print_json, say, warn
 from dlq.deeds import Author
 from dlq.failing import DlqError, one_line
 from dlq.jobs import cancel, interrupted, job_of, jobs_in, read_jobs
@@ -119,14 +119,14 @@ def cancel_command(
     with one_line("cancel"):
         settings = read_settings()
         cancel(settings, job_of(read_jobs(settings), job_id), author(by, why))
-        typer.echo(f"job {job_id} is cancelled; `dlq replay --resume {job_id}` goes on")
+        say(f"job {job_id} is cancelled; `dlq replay --resume {job_id}` goes on")
 
 
 def _replay(settings: DlqSettings, asked: Request, ids: Sequence[str], resume: str, how: _How) -> int:
     """0 when everything planned was sent and nothing failed again, 1 when not, 130 when it was stopped."""
     jobs = jobs_in(picking.trail(settings, None))
     request = _resumed(job_of(jobs, resume).request(), asked, ids) if resume else asked
-    letters = picking.read(settings, request.topics, sorted(request.filter.services))
+    letters = picking.read(settings, request.topics, sorted(request.filter.services), request.filter.match)
     for sentence in interrupted(jobs, [each.entry for each in letters if each.entry]):
         if resume not in sentence or not resume:
             warn(sentence)
@@ -183,7 +183,7 @@ def _code(result: Result, stop: threading.Event) -> int:
 def _bar() -> Iterator[Callable[[Status], Any]]:
     """A progress bar on stderr, on a terminal only."""
     shown = console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda status: bar.update(
@@ -193,4 +193,4 @@ def _bar() -> Iterator[Callable[[Status], Any]]:
 
 def _lines(lines: Iterator[str], *, err: bool = False) -> None:
     for line in lines:
-        typer.echo(line, err=err)
+        say(line, err=err)

@@ -6,6 +6,7 @@ from dlq.ledger import Entry, State, moment
 from dlq.letters import DeadLetter
 from schemas.choreography import retry_topic
 from schemas.envelope import Header, rfc3339
+from schemas.kafka.record import PACKED
 
 _KEPT = (
     "dlq-original-topic",
@@ -19,7 +20,7 @@ _KEPT = (
 def retry_record(letter: DeadLetter, job: str) -> Out:
     """The record for `<service>.retry`: key, value and headers byte for byte, and what the service has to know.
 
-    A foreign letter has no identity for the inbox; its own, which is derived from its place, takes that part.
+    letter: whole. One without an identity for the inbox has its own for it.
     """
     from dlq.letter import originals  # noqa: PLC0415 - brings SQLAlchemy, for which nobody should wait
 
@@ -27,12 +28,20 @@ def retry_record(letter: DeadLetter, job: str) -> Out:
         "dlq-id": letter.id,
         "dlq-event-id": letter.info["dlq-event-id"] or letter.id,
         "dlq-service": letter.service,
+        # edits of an earlier version name the letter before them only
+        "dlq-edit-root": letter.info["dlq-edit-root"] or letter.info["dlq-edit-of"],
         "dlq-first-failed-at": rfc3339(letter.first_failed_at),
         "dlq-replay-id": job,
         "dlq-replay-count": str(letter.replay_count + 1),
     }
     ours: list[Header] = [(name, value.encode("utf-8", "replace")) for name, value in said.items()]
-    return Out(retry_topic(letter.service), letter.key, letter.value, (*originals(letter.headers), *ours))
+    message = [pair for pair in originals(letter.headers) if not _is_a_connectors(pair[0])]
+    return Out(retry_topic(letter.service), letter.key, letter.value, (*message, *ours))
+
+
+def _is_a_connectors(name: str) -> bool:
+    """Whether a header would stand for all the others where it is unpacked: it never travels on."""
+    return name == PACKED or name.startswith("dlq-")
 
 
 def replaying(letter: DeadLetter, job: str, author: Author) -> Entry:

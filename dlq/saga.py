@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from dlq.letters import DeadLetter
-from dlq.messages import headers_of, instant, raw, time_of
+from dlq.messages import instant, whole_number
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, dump, untold
 from schemas.choreography import topics
+from schemas.kafka.record import KafkaRecord, record_of
 
 _BEFORE: Final = timedelta(days=1)
 """A checkout is over in minutes, and events of different topics may carry different clocks' times."""
+
+_TEXT_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,29 +38,35 @@ def timeline(settings: DlqSettings, letter: DeadLetter, *, progress: Progress = 
         return []
     prefix = settings.topic_prefix
     names = [prefix + topic for topic in topics()]
-    messages = dump(settings.kafka, names, letter.original_at - _BEFORE, progress)
+    unpack = bool(getattr(settings, "unpack_outbox_headers", False))
     found = []
-    for message in messages:
-        if raw(message.key()) != letter.key:
-            continue
-        place = (str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
-        said = {name: (value or b"").decode("utf-8", "replace") for name, value in headers_of(message)}
-        found.append(
-            Said(
-                at=instant(said.get("ce_time", "")) or time_of(message),
-                event_type=place[0].removeprefix(prefix),
-                place=place,
-                event_id=said.get("ce_id", ""),
-                source=said.get("ce_source", "").removeprefix("/"),
-                is_letter=place == _original(letter),
-            )
-        )
+    for message in dump(settings.kafka, names, _earlier(letter.original_at), progress):
+        # most are of other checkouts: their headers need not be looked at
+        if message.key() == letter.key:
+            found.append(_said(record_of(message, unpack=unpack), letter))
     return sorted(found, key=lambda event: (event.at, event.place))
 
 
-def _original(letter: DeadLetter) -> tuple[str, int, int] | None:
+def _earlier(at: datetime) -> datetime | None:
+    """None, which is from the beginning, for a time before which there is no day."""
     try:
-        partition, offset = (int(letter.info[f"dlq-original-{name}"]) for name in ("partition", "offset"))
-    except ValueError:
+        return at - _BEFORE
+    except OverflowError:
         return None
+
+
+def _said(record: KafkaRecord, letter: DeadLetter) -> Said:
+    said = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    return Said(
+        at=instant(said.get("ce_time", "")) or record.timestamp,
+        event_type=record.topic.removeprefix(letter.topic_prefix),
+        place=record.place,
+        event_id=said.get("ce_id", "")[:_TEXT_CHARS],
+        source=said.get("ce_source", "").removeprefix("/")[:_TEXT_CHARS],
+        is_letter=record.place == _original(letter),
+    )
+
+
+def _original(letter: DeadLetter) -> tuple[str, int, int]:
+    partition, offset = (whole_number(letter.info[f"dlq-original-{name}"], -1) for name in ("partition", "offset"))
     return letter.info["dlq-original-topic"], partition, offset

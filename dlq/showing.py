@@ -1,21 +1,21 @@
 """Dead letters for people and as JSON."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dlq.ages import age
+from dlq.console import say
 from dlq.groups import Group
 from dlq.ledger import State
 from dlq.letters import DeadLetter
 from dlq.trail import Line
 from dlq.watch import Finding
+from schemas.terminal import flat, json_text, shown
 
 _MESSAGE_CHARS = 120
 _STYLES = {
@@ -25,11 +25,6 @@ _STYLES = {
     State.FAILED_AGAIN: "red",
     State.TOO_LATE: "magenta",
 }
-
-
-def safe(text: str) -> str:
-    """What a terminal may be given: a letter's own bytes must not move the cursor or change colours."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def first_line(text: str) -> str:
@@ -61,6 +56,9 @@ def letter_json(letter: DeadLetter) -> dict[str, Any]:
         "failed_at": letter.failed_at,
         "replay_count": letter.replay_count,
         "dialect": letter.dialect,
+        "value_bytes": letter.value_bytes,
+        "value_cut": letter.info["dlq-value-cut"],
+        "defect": letter.defect,
         "topic": topic,
         "partition": partition,
         "offset": offset,
@@ -136,9 +134,9 @@ def print_trail(lines: Sequence[Line], console: Console) -> None:
 def print_findings(unresolved: int, found: Sequence[Finding]) -> None:
     """One line a finding, as a mail of cron should have it."""
     if not found:
-        typer.echo(f"nothing to look at: {unresolved:,} letters unresolved")
+        say(f"nothing to look at: {unresolved:,} letters unresolved")
     for finding in found:
-        typer.echo(f"{finding.what}: {safe(finding.sentence)} (such as {safe(finding.sample)})")
+        say(f"{finding.what}: {flat(finding.sentence)} (such as {flat(finding.sample)})")
 
 
 def _table(*columns: str) -> Table:
@@ -150,7 +148,7 @@ def _table(*columns: str) -> Table:
 
 
 def _cell(text: str) -> Text:
-    return Text(safe(text))
+    return shown(text, lines=True)
 
 
 def _state(state: State) -> Text:
@@ -159,4 +157,4 @@ def _state(state: State) -> Text:
 
 def pretty(content: Any) -> str:
     """A decoded record for people."""
-    return json.dumps(content, default=str, indent=2, ensure_ascii=False)
+    return json_text(content, indent=2)

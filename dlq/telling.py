@@ -6,7 +6,7 @@ from typing import Any, Final
 from dlq.ledger import State
 from dlq.plan import Plan, Refusal
 from dlq.replay import Result, Status
-from dlq.showing import safe
+from schemas.terminal import flat
 
 _SHOWN: Final = 20
 _KINDS: Final = (
@@ -45,7 +45,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.overtaking:
         yield f"note: {plan.overtaking:,} of them overtake an earlier letter of their checkout, which stays where it is"
     yield from _some(
-        [f"order in {safe(lane)}: {_order(letters)}" for lane, letters in plan.lanes().items()], "checkouts"
+        [f"order in {flat(lane)}: {_order(letters)}" for lane, letters in plan.lanes().items()], "checkouts"
     )
     yield from refusal_lines(plan.refused)
 
@@ -58,7 +58,7 @@ def refusal_lines(refused: Iterable[Refusal]) -> Iterator[str]:
         counts[refusal.reason] = counts.get(refusal.reason, 0) + 1
     for reason, count in counts.items():
         yield f"refused: {count:,} {reason}"
-    yield from _some([f"  {r.letter.id}: {safe(r.sentence)}" for r in each], "refusals")
+    yield from _some([f"  {r.letter.id}: {flat(r.sentence)}" for r in each], "refusals")
 
 
 def _order(letters: Iterable[Any]) -> str:
@@ -68,7 +68,7 @@ def _order(letters: Iterable[Any]) -> str:
 def _histogram(title: str, counts: dict[str, int]) -> Iterator[str]:
     widest = max(counts.values(), default=1)
     lines = [
-        f"{title:>12} {safe(name):<28} {count:>7,} {'#' * -(-count * 30 // widest)}" for name, count in counts.items()
+        f"{title:>12} {flat(name):<28} {count:>7,} {'#' * -(-count * 30 // widest)}" for name, count in counts.items()
     ]
     yield from _some(lines, f"{title}s")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlq.edit import Edit
-from dlq.showing import safe
+from schemas.terminal import flat
 
 
 def edit_lines(edit: Edit) -> Iterator[str]:
@@ -13,7 +13,7 @@ def edit_lines(edit: Edit) -> Iterator[str]:
     old = f"schema id {draft.written.id}" if draft.written else f"a value that can't be read ({draft.why})"
     yield f"{draft.event_type} {draft.letter.id}: {old} -> schema id {draft.newest.id}"
     for change in edit.changes:
-        yield f"  {safe(change.path)}: {safe(change.old)} -> {safe(change.new)}"
+        yield f"  {flat(change.path)}: {flat(change.old)} -> {flat(change.new)}"
 
 
 def edit_json(edit: Edit) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reads whole topics, without a consumer group: nothing is joined or committed, no trace is left in the broker."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Final
@@ -18,7 +18,21 @@ Progress = Callable[[int, int], None]
 _TIMEOUT_S: Final = 30.0
 _REACH_S: Final = 5.0
 _POLL_S: Final = 0.1
-_BATCH: Final = 5000
+_BATCH: Final = 20
+"""A message may have megabytes, and so many are in memory at once, beside what the client holds."""
+BOUNDED: Final = {
+    # what the client has fetched and nobody has taken yet; each fetch may overshoot it by one answer
+    "queued.max.messages.kbytes": 8 * 1024,
+    # after which it fetches again soon, and not after a second
+    "fetch.queue.backoff.ms": 5,
+    # one answer of a broker; a larger message still comes, alone
+    "fetch.max.bytes": 8 * 1024 * 1024,
+    "max.partition.fetch.bytes": 1024 * 1024,
+}
+"""A reader's memory: dead letters may be large, and a command has to live with a container's few hundred MiB.
+
+Source: librdkafka, CONFIGURATION.md.
+"""
 
 
 class NoTopicError(Exception):
@@ -58,6 +72,26 @@ def dump(
         yield from _read(consumer, spans, progress)
 
 
+def pick(kafka: Kafka, places: Collection[tuple[str, int, int]]) -> Iterator[Message]:
+    """The messages that lie there, in each partition's order; those that are gone are left out. Raises KafkaException.
+
+    Everything between the first and the last of a partition is read, and nothing of it kept.
+    """
+    wanted = set(places)
+    spans: dict[Place, tuple[int, int]] = {}
+    for topic, partition, offset in wanted:
+        low, high = spans.get((topic, partition), (offset, offset + 1))
+        spans[topic, partition] = min(low, offset), max(high, offset + 1)
+    if not spans:
+        return
+    with closing(_consumer(kafka)) as consumer:
+        consumer.list_topics(timeout=_TIMEOUT_S)
+        consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
+        for message in _read(consumer, spans, untold):
+            if (message.topic(), message.partition(), message.offset()) in wanted:
+                yield message
+
+
 def _consumer(kafka: Kafka) -> Consumer:
     return Consumer(
         {
@@ -69,6 +103,7 @@ def _consumer(kafka: Kafka) -> Consumer:
             # the markers of transactions have offsets and are no messages: only the client knows when they are passed
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # retention may take the beginning away meanwhile
+            **BOUNDED,
             **QUIET,
         }
     )

@@ -4,13 +4,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from dlq.letters import DeadLetter, Warn, unheard
-from dlq.messages import instant, raw, time_of
+from dlq.messages import instant
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, check_topics, dump, untold
+from schemas import strict_json
 from schemas.choreography import DLQ_AUDIT_TOPIC
+from schemas.kafka.record import KafkaRecord, record_of
+
+_MOST_LETTERS: Final = 2**31
+_TEXTS: Final = ("at", "by", "action", "why", "replay_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +46,45 @@ def read_trail(
     check_topics(settings.kafka, [topic])
     lines, unreadable = [], 0
     for message in dump(settings.kafka, [topic], since, progress):
-        fields = _fields(raw(message.value()))
-        if fields is None:
+        line = line_in(record_of(message))
+        if line is None:
             unreadable += 1
-            continue
-        key = (raw(message.key()) or b"").decode("utf-8", "replace")
-        lines.append(Line(at=instant(str(fields.get("at"))) or time_of(message), key=key, fields=fields))
+        else:
+            lines.append(line)
     if unreadable:
         warn(f"{unreadable} records of {DLQ_AUDIT_TOPIC} can't be read and were left out")
     return sorted(lines, key=lambda line: line.at)
 
 
-def _fields(value: bytes | None) -> dict[str, Any] | None:
+def line_in(record: KafkaRecord) -> Line | None:
+    """The line in a record; None for what is none. Raises nothing."""
+    fields = fields_in(record.value)
+    if fields is None:
+        return None
+    key = (record.key or b"").decode("utf-8", "replace")
+    return Line(at=instant(fields.get("at", "")) or record.timestamp, key=key, fields=fields)
+
+
+def fields_in(value: bytes | None) -> dict[str, Any] | None:
+    """The fields of a line of the audit, each of its type; None for anything else. Raises nothing."""
     try:
-        found = json.loads(value or b"")
+        found = strict_json.loads(value or b"")
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    sound = (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name, ""), str) for name in _TEXTS)
+        and isinstance(found.get("detail", {}), dict)
+        and _counts(found.get("letters", 1))
+    )
+    return found if sound else None
+
+
+def _counts(letters: Any) -> bool:
+    """How many letters a line is about, or which."""
+    if isinstance(letters, list):
+        return all(isinstance(each, str) for each in letters)
+    return isinstance(letters, str) or (type(letters) is int and 0 <= letters < _MOST_LETTERS)
 
 
 def about(lines: list[Line], letter: DeadLetter) -> Iterator[Line]:

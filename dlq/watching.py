@@ -1,13 +1,15 @@
 """`dlq watch`: reads what the findings are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dlq.known import add_known, read_known
-from dlq.letters import DeadLetter, Warn, read_ledger, read_letters, unheard
+from dlq.ledger import Entry
+from dlq.letters import DeadLetter, Warn, unheard
+from dlq.reading import read_all
 from dlq.retention import retentions
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, untold
@@ -43,8 +45,8 @@ def look(
     known: the file of the fingerprints that were reported; new ones are added, so that each is reported once. None:
     those that the ledger knows are known. Raises KafkaException, NoTopicError, OSError.
     """
-    letters = read_letters(settings, progress=progress, warn=warn)
-    seen = known_causes(settings, letters) if known is None else read_known(known)
+    letters, ledger = read_all(settings, progress=progress, warn=warn)
+    seen = known_causes(letters, ledger) if known is None else read_known(known)
     kept = retentions(settings.kafka, {letter.place[0] for letter in letters})
     found = findings(letters, seen, kept, limits, now)
     if known is not None:
@@ -53,8 +55,8 @@ def look(
     return Report(unresolved=len(ages), oldest_age_s=max(ages, default=None), findings=found)
 
 
-def known_causes(settings: DlqSettings, letters: Sequence[DeadLetter]) -> set[str]:
-    """The fingerprints that somebody has touched. The ledger outlives the letters: it knows also the causes of those
-    that are long gone. Raises KafkaException.
+def known_causes(letters: Sequence[DeadLetter], ledger: Mapping[str, Entry]) -> set[str]:
+    """The fingerprints that an operator has touched. The ledger outlives the letters: it knows also the causes of those
+    that are long gone.
     """
-    return known_by_ledger(letters, [entry.fingerprint for entry in read_ledger(settings).values()])
+    return known_by_ledger(letters, [entry.fingerprint for entry in ledger.values()])

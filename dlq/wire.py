@@ -10,7 +10,7 @@ import fastavro
 from confluent_kafka.schema_registry import SchemaRegistryError
 
 from dlq.avro_json import from_json, to_json
-from dlq.decoding import NoRegistryError
+from dlq.decoding import NoRegistryError, avro_in
 from dlq.locks import EditError
 from dlq.settings import DlqSettings
 from schemas.codec import MAX_VALUE_BYTES, UndecodableError, schema_id
@@ -50,7 +50,7 @@ class Wire:
         found = _asked(lambda: self._client.get_schema(writer_id))
         if found is None:
             raise UndecodableError(f"schema id {writer_id} is unknown to the registry")
-        schema = json.loads(found.schema_str or "null")
+        schema = avro_in(writer_id, found.schema_type, found.schema_str)
         name = f"{schema.get('namespace')}.{schema.get('name')}" if isinstance(schema, dict) else "no record"
         if name != event_type:
             raise UndecodableError(f"schema id {writer_id} is {name}, not {event_type}")

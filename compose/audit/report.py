@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from compose.audit.facts import Breach, Facts, is_under_way
 from compose.audit.reading import Journal, ledger_entries, read_facts, read_topics
 from compose.audit.rules import INVARIANTS, breaches
 from compose.settings import Servers
+from schemas.terminal import shown
 
 _LOOKS: Final = 5
 _BETWEEN_S: Final = 0.5
 _SHOWN: Final = 50
+_LINE_CHARS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,10 @@ def print_report(report: Report, console: Console) -> None:
     for number, invariant in enumerate(INVARIANTS, start=1):
         broken = sum(breach.invariant == number for breach in report.breaches)
         rule = (invariant.__doc__ or "").splitlines()[0]
-        table.add_row(rule, f"[red]{broken:,} breaches" if broken else "[green]yes")
+        table.add_row(rule, Text(f"{broken:,} breaches", "red") if broken else Text("yes", "green"))
     console.print(table)
     for breach in report.breaches[:_SHOWN]:
-        console.print(f"[red]{breach.invariant}[/] {breach.offender}: {breach.what}", highlight=False)
+        line = shown(f"{breach.offender}: {breach.what}", limit=_LINE_CHARS)
+        console.print(Text.assemble((f"{breach.invariant} ", "red"), line))
     if len(report.breaches) > _SHOWN:
         console.print(f"... and {len(report.breaches) - _SHOWN:,} more; all with --json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from rich.table import Table
 from compose.stack import paths
 from compose.stack.errors import StackError
 from compose.stack.stack import ServerStatus, Stack
+from schemas.terminal import json_text, safe
 
 FAILED = 1
 NOT_RUNNING = 3
@@ -36,12 +36,12 @@ def _stack(data: Path | None) -> Iterator[Stack]:
     try:
         yield Stack(data or paths.data_dir(os.environ), environ=os.environ, echo=_note)
     except (StackError, OSError) as error:
-        typer.echo(f"checkout stack: {error}", err=True)
+        typer.echo(f"checkout stack: {safe(error, lines=True)}", err=True)
         raise typer.Exit(FAILED) from None
 
 
 def _note(line: str) -> None:
-    typer.echo(line, err=True)
+    typer.echo(safe(line, lines=True), err=True)
 
 
 @app.command()
@@ -50,7 +50,7 @@ def up(data: Data = None, as_json: Json = False) -> None:
     with _stack(data) as stack:
         environment = stack.up()
     if as_json:
-        typer.echo(json.dumps(dict(environment)))
+        typer.echo(json_text(dict(environment)))
     else:
         typer.echo(f'All servers are ready. For your shell: eval "$(checkout stack env{_option(data)})"')
 
@@ -72,9 +72,9 @@ def status(data: Data = None, as_json: Json = False) -> None:
     with _stack(data) as stack:
         servers = stack.status()
     if as_json:
-        typer.echo(json.dumps([server._asdict() for server in servers]))
+        typer.echo(json_text([server._asdict() for server in servers]))
     else:
-        Console().print(_table(servers))
+        Console(markup=False, emoji=False, highlight=False).print(_table(servers))
     if any(server.state == "stopped" for server in servers):
         raise typer.Exit(NOT_RUNNING)
 
@@ -93,7 +93,7 @@ def env(data: Data = None, as_json: Json = False) -> None:
     with _stack(data) as stack:
         environment = stack.env()
     if as_json:
-        typer.echo(json.dumps(dict(environment)))
+        typer.echo(json_text(dict(environment)))
         return
     for name, value in environment.items():
         typer.echo(f"export {name}={_quoted(value)}")

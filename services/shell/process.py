@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from sqlalchemy import Engine
 
 from outbox.add import Record
+from outbox.beside_connector import BesideConnector
 from outbox.relay import Probe, Relay, no_probe, producer_config
 from outbox.sweeper import Sweeper
 from outbox.wake import Wake
@@ -108,17 +109,19 @@ class _Process:
             settings.metrics_host, settings.metrics_port, self._alive, self._ready, self._detail, self._metrics.registry
         )
 
-    def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | Sweeper:
-        if settings.outbox_slot:
-            return Sweeper(engine, settings.outbox_slot, on_published=self._metrics.swept)
-        return Relay(
+    def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | BesideConnector:
+        relay = Relay(
             engine,
             lambda: Producer(producer_config(settings.kafka)),
             self._wake,
             probe=probe,
             on_published=self._metrics.published,
             on_sent=self._tracing.sent if self._tracing else None,
+            letters_only=bool(settings.outbox_slot),
         )
+        if not settings.outbox_slot:
+            return relay
+        return BesideConnector(Sweeper(engine, settings.outbox_slot, on_published=self._metrics.swept), relay)
 
     def _measure(self, settings: Settings, engine: Engine) -> None:
         """What is read when the metrics are asked for."""
@@ -129,6 +132,11 @@ class _Process:
             "checkout_partitions_stopped",
             "Partitions stopped because most of their messages fail: page somebody",
             lambda: len(self._loop.stalled()),
+        )
+        self._metrics.watch(
+            "checkout_outbox_blocked_keys",
+            "Keys whose next row of the outbox can't be published; `checkout outbox blocked` shows them",
+            lambda: len(self._relay.blocked),
         )
 
     def _make_loop(self, settings: Settings, engine: Engine, codec: Codec, probe: Probe) -> Loop:

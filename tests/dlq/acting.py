@@ -22,9 +22,11 @@ from confluent_kafka import Message, Producer
 
 from dlq import cli
 from dlq import letter as dead
+from dlq.contents import whole_letters
 from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State, moment
-from dlq.letters import DeadLetter, read_ledger, read_letters
+from dlq.letters import DeadLetter
+from dlq.reading import read_ledger, read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import dump
 from schemas.choreography import LEDGER_TOPIC, retry_topic
@@ -173,7 +175,7 @@ class Desk:
         return sorted(lines, key=lambda line: str(line["at"]))
 
     def letters(self) -> dict[str, DeadLetter]:
-        return {each.id: each for each in read_letters(self.settings)}
+        return {each.id: each for each in whole_letters(self.settings, read_letters(self.settings))}
 
     def ledger(self) -> dict[str, Entry]:
         return {entry.letter: entry for entry in read_ledger(self.settings).values()}

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from dlq.dialects import NAMES, fingerprint, number, read
-from dlq.letters import read_letters
+from dlq.reading import read_letters
 from dlq.settings import DlqSettings
 from schemas.envelope import Header
 from tests.dlq.making import produce
@@ -99,6 +99,8 @@ def test_the_time_of_a_spring_letter_is_an_instant() -> None:
         (b"", ""),
         (None, ""),
         (b"abc", ""),
+        (b"9" * 19, ""),
+        ("\u0663".encode() * 9, ""),
     ],
 )
 def test_a_number_is_binary_or_text(value: bytes | None, text: str) -> None:
@@ -111,7 +113,44 @@ def test_a_time_that_no_calendar_has_is_no_time() -> None:
 
 
 def test_our_own_letter_is_not_taken_for_springs_whose_topic_header_it_has() -> None:
-    assert read([("dlq-id", b"1"), ("kafka_dlt-original-topic", b"orders")], PLACE)[0] == "ours"
+    headers: list[Header] = [
+        ("dlq-id", b"1"),
+        ("dlq-service", b"payment"),
+        ("kafka_dlt-original-topic", b"orders"),
+    ]
+    assert read(headers, ("x.payment.dlq", 0, 0), "x.")[0] == "ours"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("dlq-id", b"1")],
+        [("dlq-service", b"payment")],
+        [("dlq-id", b"1"), ("dlq-service", b"warehouse")],
+        [("dlq-id", b""), ("dlq-service", b"payment")],
+        [("dlq-id", None), ("dlq-service", b"payment")],
+        [("dlq-id", b"two words"), ("dlq-service", b"payment")],
+        [("dlq-id", b"a/b"), ("dlq-service", b"payment")],
+        [("dlq-id", b"a\x1b[2J"), ("dlq-service", b"payment")],
+        [("dlq-id", b"a\x00"), ("dlq-service", b"payment")],
+        [("dlq-id", "\u0663".encode()), ("dlq-service", b"payment")],
+        [("dlq-id", b"\xff"), ("dlq-service", b"payment")],
+        [("dlq-id", b"a" * 201), ("dlq-service", b"payment")],
+        [("dlq-id", b"1"), ("dlq-id", b"1"), ("dlq-service", b"payment")],
+        [("dlq-id", b"1"), ("dlq-service", b"payment"), ("dlq-service", b"payment")],
+    ],
+)
+def test_what_only_looks_like_our_letter_is_foreign_and_named_by_its_place(headers: list[Header]) -> None:
+    dialect, info = read(headers, ("x.payment.dlq", 0, 7), "x.")
+    assert dialect == "unknown"
+    assert UUID(info["dlq-id"]).version == 5
+    assert info["dlq-service"] == ""
+
+
+@pytest.mark.parametrize("text", [b"[/]", b"# x", b"a\nb", b"f" * 101, "\u202e".encode()])
+def test_a_fingerprint_that_is_no_word_is_made_anew(text: bytes) -> None:
+    ours: list[Header] = [("dlq-id", b"1"), ("dlq-service", b"payment"), ("dlq-fingerprint", text)]
+    assert len(read(ours, ("payment.dlq", 0, 0))[1]["dlq-fingerprint"]) == 16
 
 
 def test_a_letter_in_no_known_dialect_says_at_least_where_it_lies() -> None:

@@ -16,6 +16,7 @@ import fastavro
 import pytest
 
 from dlq.avro_json import from_json, to_json
+from dlq.dialects import NAMES
 from dlq.ledger import State
 from dlq.letter import text_headers
 from dlq.locks import Change, EditError, assign, changes, check_locks
@@ -215,9 +216,10 @@ def test_an_edited_letter_takes_the_old_ones_place_in_one_step(desk: Desk) -> No
     assert (old.entry.edited_to, old.entry.by, old.entry.why) == (new, "ann", "sku renamed")
     assert UUID(new).version == 7
     schema_id = str(desk.schema_ids[f"{desk.prefix}checkout.requested-value"])
-    assert letter.info == old.info | {"dlq-id": new, "dlq-edit-of": made.id, "dlq-schema-id": schema_id}
+    changed = {"dlq-id": new, "dlq-edit-of": made.id, "dlq-edit-root": made.id, "dlq-schema-id": schema_id}
+    assert letter.info == old.info | changed
     assert letter.key == old.key
-    ours = {"dlq-id", "dlq-edit-of", "dlq-schema-id"}
+    ours = {"dlq-id", "dlq-edit-of", "dlq-edit-root", "dlq-schema-id", *(n for n in NAMES if "dlq-value" in n)}
     assert sorted(h for h in letter.headers if h[0] not in ours) == sorted(h for h in old.headers if h[0] not in ours)
     [line] = desk.audit()
     assert (line["action"], line["why"], line["detail"]["edited_to"]) == ("edited", "sku renamed", new)
@@ -231,7 +233,7 @@ def test_only_the_edited_letter_is_ever_sent(desk: Desk) -> None:
     assert ran.json["refused"] == {"superseded": 1}
     [message] = desk.retried()
     said = text_headers(message)
-    assert (said["dlq-id"], said["dlq-edit-of"]) == (new, old)
+    assert (said["dlq-id"], said["dlq-edit-of"], said["dlq-edit-root"]) == (new, old, old)
     event = desk.codec.decode("checkout.requested", message.value()).event
     assert isinstance(event, CheckoutRequested)
     assert event.lines[0].sku == "sku-2"
@@ -245,6 +247,7 @@ def test_an_edit_of_an_edit_keeps_the_chain(desk: Desk) -> None:
     third = _edited(desk, second, "--set", "lines[0].sku=sku-3")
     found = desk.letters()
     assert [found[each].info["dlq-edit-of"] for each in (first, second, third)] == ["", first, second]
+    assert [found[each].info["dlq-edit-root"] for each in (first, second, third)] == ["", first, first]
     assert [found[each].state for each in (first, second, third)] == [State.SUPERSEDED, State.SUPERSEDED, State.OPEN]
     entries = desk.ledger()
     assert [entries[each].edited_to for each in (first, second)] == [second, third]

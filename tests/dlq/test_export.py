@@ -2,6 +2,7 @@
 
 import base64
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlq.dialects import NAMES
-from dlq.export import BadLineError, line, parcels
+from dlq.export import BadLineError, Parcel, line, parcels
 from dlq.ledger import State
-from dlq.letters import DeadLetter, letter_from, read_letters
+from dlq.letters import DeadLetter, letter_from
+from dlq.reading import read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import dump
 from schemas.envelope import Header
@@ -89,48 +91,60 @@ def test_an_export_that_fails_leaves_the_old_file(settings: DlqSettings, tmp_pat
     assert list(tmp_path.iterdir()) == [file]
 
 
+def ours(letter_id: str) -> list[tuple[str, bytes]]:
+    """What makes a letter one of payment's."""
+    return [("dlq-id", letter_id.encode()), ("dlq-service", b"payment")]
+
+
+def read_back(*texts: bytes) -> list[Parcel]:
+    """The letters in these lines."""
+    return list(parcels(BytesIO(b"\n".join(texts)), "f"))
+
+
 def good(**fields: Any) -> dict[str, Any]:
     """A line that can be put back, unless `fields` says otherwise."""
-    headers = [["dlq-id", base64.b64encode(b"1").decode()]]
+    headers = [[name, base64.b64encode(value).decode()] for name, value in ours("1")]
     return {"topic": "payment.dlq", "key": None, "value": "", "headers": headers, **fields}
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"no json", "no JSON: Expecting value at column 1"),
+        (b"no json", "no JSON: Expecting value at line 1 column 1"),
         (b"[1]", "no JSON object"),
         (b"\xff", "not UTF-8"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "nested more than 32 deep"),
         (json.dumps(good(topic="orders.DLT")).encode(), "is none of checkout.dlq, payment.dlq, warehouse.dlq"),
-        (json.dumps(good(topic=["payment.dlq"])).encode(), "unhashable|is none of"),
+        (json.dumps(good(topic=["payment.dlq"])).encode(), "is none of"),
         (json.dumps(good(key="no base64!")).encode(), "key: no base64"),
         (json.dumps(good(value=7)).encode(), "value: neither base64 nor null"),
-        (json.dumps(good(headers=[])).encode(), "no header dlq-id"),
-        (json.dumps(good(headers=[["dlq-id", ""]])).encode(), "no header dlq-id"),
+        (json.dumps(good(headers=[])).encode(), "not a letter of payment"),
+        (json.dumps(good(headers=[["dlq-id", ""]])).encode(), "not a letter of payment"),
         (json.dumps(good(headers=[["dlq-id"]])).encode(), "name and its value"),
-        (json.dumps(good(headers=[["\ud800", None]])).encode(), "surrogates"),
-        (json.dumps(good(headers=[*good()["headers"], ["dlq-service", "eA=="]])).encode(), "does not belong on"),
+        (json.dumps(good(headers=[["\ud800", None]])).encode(), "surrogate pair"),
+        (json.dumps(good(headers=[["a\0b", None]])).encode(), "a name with a NUL"),
+        (json.dumps(good(headers=[*good()["headers"], ["dlq-service", "eA=="]])).encode(), "not a letter of payment"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(text: bytes, reason: str) -> None:
     with pytest.raises(BadLineError, match=rf"^f:2: .*({reason})"):
-        list(parcels([b"", text], "f"))
+        read_back(b"", text)
 
 
 def test_the_same_letter_twice_in_a_file_is_refused() -> None:
     text = json.dumps(good()).encode()
     with pytest.raises(BadLineError, match="f:2: the same letter as in line 1"):
-        list(parcels([text, text], "f"))
+        read_back(text, text)
 
 
 values = st.none() | st.binary(max_size=40)
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda name: not name.startswith("dlq-"))
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+names = texts.filter(lambda name: not name.startswith("dlq-"))
 
 
 @given(key=values, value=values, headers=st.lists(st.tuples(names, values), max_size=5))
 def test_any_letter_survives_its_line(key: Bytes, value: Bytes, headers: list[Header]) -> None:
-    every: list[Header] = [*headers, ("dlq-id", b"1")]
+    every: list[Header] = [*headers, *ours("1")]
     info = {"dlq-id": "1", "dlq-service": "payment", "dlq-original-topic": "t"}
     one = DeadLetter(
         place=("x.payment.dlq", 0, 0),
@@ -142,7 +156,7 @@ def test_any_letter_survives_its_line(key: Bytes, value: Bytes, headers: list[He
         info=dict.fromkeys(NAMES, "") | info,
         topic_prefix="x.",
     )
-    (back,) = parcels([line(one).encode()], "f")
+    (back,) = read_back(line(one).encode())
     assert (back.topic, back.key, back.value, back.headers) == ("payment.dlq", key, value, every)
 
 

@@ -7,10 +7,12 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from dlq.contents import whole
 from dlq.dialects import NAMES
 from dlq.ledger import State
 from dlq.letter import Replay, headers_of
-from dlq.letters import DeadLetter, read_ledger, read_letters
+from dlq.letters import DeadLetter
+from dlq.reading import read_ledger, read_letters
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError, dump
 from tests.dlq.making import NOW, enter, letter, many, produce, put
@@ -28,18 +30,24 @@ def test_a_letter_is_read_as_it_was_written(settings: DlqSettings) -> None:
         value=b"\x00\xff", headers=[("ce_id", b"1"), ("odd", b"\xff\x00"), ("odd", None)], prefix=settings.topic_prefix
     )
     put(settings, written)
-    found = only(read_letters(settings))
+    listed = only(read_letters(settings))
+    assert (listed.key, listed.value, listed.headers, listed.value_bytes) == (b"c-1", None, [], 2)
+    found = whole(settings, listed)
+    assert listed.info == found.info | {"dlq-error-stack": ""}
     assert found.place[0] == f"{settings.topic_prefix}payment.dlq"
     assert (found.key, found.value) == (b"c-1", b"\x00\xff")
     assert found.headers[:3] == [("ce_id", b"1"), ("odd", b"\xff\x00"), ("odd", None)]
-    assert found.info == {name: text for name, text in headers_of(written).items() if name.startswith("dlq-")}
+    said = {name: text for name, text in headers_of(written).items() if name.startswith("dlq-")}
+    assert found.info == dict.fromkeys(NAMES, "") | said
     assert (found.id, found.service, found.dialect) == (written.id, "payment", "ours")
     assert (found.event_type, found.checkout_id) == ("warehouse.reserved", "c-1")
     assert (found.first_failed_at, found.failed_at) == (NOW, NOW)
 
 
 def test_our_own_header_names_are_all_known() -> None:
-    assert set(NAMES) == {name for name in headers_of(letter()) if name.startswith("dlq-")}
+    # those of edits and of values that are cut stand on the letters that need them
+    some = {"dlq-edit-root", "dlq-value-bytes", "dlq-value-cut", "dlq-value-sha256"}
+    assert set(NAMES) == {name for name in headers_of(letter()) if name.startswith("dlq-")} | some
 
 
 def test_a_letter_without_an_entry_is_open_and_one_with_entries_is_what_the_newest_says(settings: DlqSettings) -> None:

@@ -23,7 +23,7 @@ from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import avsc
 from schemas.envelope import Envelope, Header
 from schemas.failures import Code
-from services.checkout.rules import MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR
+from schemas.limits import MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
