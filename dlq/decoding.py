@@ -7,15 +7,16 @@ letters, which decodes nothing.
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dlq.failing import DlqError
-from schemas import strict_json
+
+if TYPE_CHECKING:
+    from schemas.schema_source import SchemaSource
 
 PREVIEW_BYTES: Final = 256
 _COLUMNS: Final = 16
 _PREFIX_BYTES: Final = 5
-_NOT_FOUND: Final = 404
 
 
 class NoRegistryError(DlqError):
@@ -45,47 +46,37 @@ def decode(value: bytes | None, registry_url: str) -> Decoded:
 def _decoded(value: bytes, writer_id: int, registry_url: str) -> Decoded:
     import fastavro  # noqa: PLC0415
 
-    schema = _schema(writer_id, registry_url)
-    name = f"{schema.get('namespace', '')}.{schema.get('name', '')}".strip(".") if isinstance(schema, dict) else ""
+    from schemas.schema_source import SchemaSource  # noqa: PLC0415
+
+    with closing(SchemaSource(registry_url)) as source:
+        schema, name = written_with(source, writer_id)
     body = BytesIO(value[_PREFIX_BYTES:])
     try:
         content = fastavro.schemaless_reader(body, fastavro.parse_schema(schema))
     # whatever a decoder says of bytes whose schema is known is the bytes' fault
     except Exception as error:
-        return Decoded(schema=name, why=f"not a {name}: {type(error).__name__}: {error}")
+        return Decoded(schema=name, why=f"not a {name}: {type(error).__name__}: {str(error)[:300]}")
     behind = len(value) - _PREFIX_BYTES - body.tell()
     return Decoded(content=content, schema=name, why=f"{behind} more bytes follow the record" if behind else "")
 
 
-def _schema(writer_id: int, registry_url: str) -> Any:
-    from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415
-
+def written_with(source: "SchemaSource", writer_id: int) -> tuple[Any, str]:
+    """(schema, full name) of an id, safe to decode with. Raises UndecodableError, NoRegistryError."""
+    from schemas.avro_names import WriterSchemaError  # noqa: PLC0415
     from schemas.codec import UndecodableError  # noqa: PLC0415
-    from schemas.registry_client import registry_client  # noqa: PLC0415
+    from schemas.schema_source import RegistryUnavailableError, SchemaPendingError  # noqa: PLC0415
+    from schemas.writer_schema import sound  # noqa: PLC0415
 
-    with closing(registry_client(registry_url)) as client:
-        try:
-            found = client.get_schema(writer_id)
-        except SchemaRegistryError as error:
-            if error.http_status_code == _NOT_FOUND:
-                raise UndecodableError(f"schema id {writer_id} is unknown to the registry") from error
-            raise NoRegistryError(f"the schema registry refuses: {error}") from error
-        # a registry that is away shows itself in the HTTP library's own classes
-        except Exception as error:
-            raise NoRegistryError(f"the schema registry does not answer: {error}") from error
-    return avro_in(writer_id, found.schema_type, found.schema_str)
-
-
-def avro_in(writer_id: int, kind: str | None, text: str | None) -> Any:
-    """The Avro schema in the registry's answer. Raises UndecodableError for one of another kind."""
-    from schemas.codec import UndecodableError  # noqa: PLC0415
-
-    if kind not in (None, "", "AVRO"):
-        raise UndecodableError(f"schema id {writer_id} is {kind}, not Avro")
     try:
-        return strict_json.loads(text or "null")
-    except ValueError as error:
-        raise UndecodableError(f"schema id {writer_id} is no Avro schema: {error}") from None
+        found = source.get(writer_id)
+        schema, name, _ = sound(found.text, found.kind, found.references)
+    except SchemaPendingError as error:
+        raise UndecodableError(str(error)) from error
+    except WriterSchemaError as error:
+        raise UndecodableError(f"schema id {writer_id}: {error}") from error
+    except RegistryUnavailableError as error:
+        raise NoRegistryError(str(error)) from error
+    return schema, name
 
 
 def preview(value: bytes, limit: int = PREVIEW_BYTES) -> str:

@@ -1,6 +1,5 @@
 """Reads values by the schema they were written with, and writes them with the newest one of their subject."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,11 +9,14 @@ import fastavro
 from confluent_kafka.schema_registry import SchemaRegistryError
 
 from dlq.avro_json import from_json, to_json
-from dlq.decoding import NoRegistryError, avro_in
+from dlq.decoding import NoRegistryError, written_with
 from dlq.locks import EditError
 from dlq.settings import DlqSettings
+from schemas.avro_names import WriterSchemaError
 from schemas.codec import MAX_VALUE_BYTES, UndecodableError, schema_id
 from schemas.registry_client import registry_client
+from schemas.schema_source import SchemaSource
+from schemas.writer_schema import sound
 
 _PREFIX_BYTES: Final = 5
 _NOT_FOUND: Final = 404
@@ -34,6 +36,7 @@ class Wire:
 
     def __init__(self, settings: DlqSettings) -> None:
         self._client = registry_client(settings.schema_registry_url)
+        self._source = SchemaSource(settings.schema_registry_url)
         self._prefix = settings.topic_prefix
 
     def newest(self, event_type: str) -> Versioned:
@@ -42,16 +45,15 @@ class Wire:
         found = _asked(lambda: self._client.get_latest_version(subject))
         if found is None or found.schema is None or found.schema_id is None:
             raise EditError(f"{subject} is not in the schema registry: {event_type!r} is no event of ours")
-        return Versioned(found.schema_id, json.loads(found.schema.schema_str or "null"))
+        try:
+            return Versioned(found.schema_id, sound(found.schema.schema_str or "")[0])
+        except WriterSchemaError as error:
+            raise EditError(f"the newest schema of {subject} can't be used: {error}") from error
 
     def writer(self, event_type: str, value: bytes | None) -> Versioned:
         """The schema that a value was written with. Raises UndecodableError, NoRegistryError."""
         writer_id = schema_id(value)
-        found = _asked(lambda: self._client.get_schema(writer_id))
-        if found is None:
-            raise UndecodableError(f"schema id {writer_id} is unknown to the registry")
-        schema = avro_in(writer_id, found.schema_type, found.schema_str)
-        name = f"{schema.get('namespace')}.{schema.get('name')}" if isinstance(schema, dict) else "no record"
+        schema, name = written_with(self._source, writer_id)
         if name != event_type:
             raise UndecodableError(f"schema id {writer_id} is {name}, not {event_type}")
         return Versioned(writer_id, schema)
@@ -59,6 +61,7 @@ class Wire:
     def close(self) -> None:
         """Give the connections to the registry back."""
         self._client.close()
+        self._source.close()
 
 
 def _asked(ask: Callable[[], _Answer]) -> _Answer | None:

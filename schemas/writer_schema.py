@@ -22,6 +22,8 @@ MAX_NODES: Final = 10_000
 MAX_NODES_A_BYTE: Final = 16
 """Values that an item of an array or map may decode to for each byte that it takes at least."""
 MAX_FIXED: Final = 1024 * 1024
+Named = Mapping[str, tuple[Mapping[str, Any], str]]
+"""Full name -> a type's definition, and the namespace in which its own types are named."""
 
 
 class _Size(NamedTuple):
@@ -36,6 +38,18 @@ def checked(text: str, full_name: str, reader: Mapping[str, Any], kind: str = "A
 
     kind, references: as the registry names them. Raises WriterSchemaError.
     """
+    schema, name, named = sound(text, kind, references)
+    if name != full_name:
+        raise WriterSchemaError(f"it is {name[:100]}, not {full_name}")
+    Resolution(named).check(schema, "", reader, full_name)
+    return schema
+
+
+def sound(text: str, kind: str = "AVRO", references: Any = ()) -> tuple[Any, str, Named]:
+    """(the record's schema in `text`, its full name, its named types): safe to decode with, whatever record it is.
+
+    Raises WriterSchemaError.
+    """
     if kind != "AVRO":
         raise WriterSchemaError(f"it is {str(kind)[:20]}, not Avro")
     if references:
@@ -45,14 +59,10 @@ def checked(text: str, full_name: str, reader: Mapping[str, Any], kind: str = "A
     except ValueError as error:
         raise WriterSchemaError(f"it is no schema: {error}") from None
     if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise WriterSchemaError(f"it is no record, so not {full_name}")
-    name = full_name_of(schema, "")
-    if name != full_name:
-        raise WriterSchemaError(f"it is {name[:100]}, not {full_name}")
+        raise WriterSchemaError("it is no record")
     walk = _Walk()
     walk.size(schema, "", 0)
-    Resolution(walk.named).check(schema, "", reader, full_name)
-    return schema
+    return schema, full_name_of(schema, ""), walk.named
 
 
 def _names_of(references: Any) -> str:
