@@ -256,9 +256,8 @@ class Simulation:
             return
         asked = self.rng.choice(list(self.requests.values()))
         consumer, event = forged(self.rng, asked)
-        if consumer == "checkout" or self.said(asked.checkout_id)["checkout.accepted"]:
-            self.happened["forged"] += 1
-            self.on_the_way.append(Copy(consumer, OTHER_MONEY + self.happened["forged"], event))
+        self.happened["forged"] += 1
+        self.on_the_way.append(Copy(consumer, OTHER_MONEY + self.happened["forged"], event))
 
     def _ring(self) -> None:
         """A timer's own query finds what is due; the decision must hold when it rings too early, too."""
@@ -449,6 +448,7 @@ class Simulation:
             if code and copy.event.checkout_id not in self.forged:
                 self.silent.add(copy.identity)
             return
+        assert copy.number <= OTHER_MONEY, f"{copy.event.TYPE} about other money ends a checkout"
         accepted = copy.event.TYPE == "checkout.requested" and self.said(copy.event.checkout_id)["checkout.accepted"]
         assert not accepted, "a copy of its request undoes a checkout"
         self.given_up.add(copy.event.checkout_id)
