@@ -33,6 +33,10 @@ class RegistryUnavailableError(Exception):
     """The schema registry did not answer; the message is as good as before."""
 
 
+class SchemaPendingError(Exception):
+    """The registry answers, but not for this schema now: try again for a minute, then it is the message's fault."""
+
+
 def avsc(event_type: str) -> str:
     """The text of `schemas/<event_type>.avsc`."""
     return resources.files("schemas").joinpath(f"{event_type}.avsc").read_text(encoding="utf-8")
