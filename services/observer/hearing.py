@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 import structlog
-from aiokafka.errors import InvalidRecordError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from schemas.choreography import topics
 from schemas.codec import Codec, SchemaPendingError, UndecodableError
@@ -21,7 +21,7 @@ from services.observer.tables import Memory
 from services.observer.texts import clean
 from services.observer.timeline import Said, Timeline, add, encoded
 
-_REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
+_REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 """The broker will never take it."""
 
 log = structlog.get_logger("observer.hearing")
