@@ -42,6 +42,8 @@ def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
         table_standby_replicas=0,
         # the router must look for a checkout where its events are
         producer_partitioner=partitioner,
+        # topics of its own that the broker doesn't list yet when it joins its group are left out until it asks again
+        consumer_metadata_max_age_ms=5_000,
         producer_max_request_size=_MAX_REQUEST,
         consumer_max_fetch_size=_MAX_REQUEST,
         producer_compression_type="lz4",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
@@ -25,6 +25,14 @@ _REFUSED: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 """The broker will never take it."""
 
 log = structlog.get_logger("observer.hearing")
+
+
+class Outcome(NamedTuple):
+    """What came of reading a record. sent: what it waits for until it is settled. undecodable, pending: why."""
+
+    sent: Any = None
+    undecodable: str = ""
+    pending: str = ""
 
 
 class Hearing:
@@ -82,26 +90,24 @@ class Hearing:
 
     async def _take(self, event: Any) -> None:
         message, generation = event.message, self._app.consumer_generation_id
-        why = None
-        try:
-            sent = await self._settle(message, generation)
-        except SchemaPendingError as error:
-            sent, why = None, clean(str(error))
+        outcome = await self._outcome(message, generation)
         if not self.beginnings.counts(self._app.consumer_generation_id, message.tp, message.offset):
             return
         self._in_order.take(message.tp, message.offset, message)
         self._folded[message.tp] = max(self._folded.get(message.tp, 0), message.offset + 1)
-        if why is None:
-            self._wait(message, generation, sent)
+        if outcome.pending:
+            self._set_aside(message, generation, outcome.pending)
         else:
-            self._set_aside(event, generation, why)
+            self._settle(message, generation, outcome)
 
-    def _wait(self, message: Any, generation: object, sent: Any) -> None:
-        """Until the table's topic has it; the next record need not wait for that, its acknowledgement does."""
-        if sent is None:
+    def _settle(self, message: Any, generation: object, outcome: Outcome) -> None:
+        """Acknowledge it when the table's topic has what follows from it; the next record need not wait for that."""
+        if outcome.undecodable:
+            self._left_behind(message, outcome.undecodable)
+        if outcome.sent is None:
             self._acknowledge(message, generation)
         else:
-            sent.add_done_callback(lambda done: self._kept(message, generation, done))
+            outcome.sent.add_done_callback(lambda done: self._kept(message, generation, done))
 
     def _kept(self, message: Any, generation: object, sent: Any) -> None:
         error = sent.exception()
@@ -113,35 +119,38 @@ class Hearing:
         self._acknowledge(message, generation)
 
     def _acknowledge(self, message: Any, generation: object) -> None:
+        # what is before it may wait for a minute
+        message.value, message.headers = None, ()
         # else its partition may be another worker's by now, who reads it again
         if generation == self._app.consumer_generation_id:
             for settled in self._in_order.settle(message.tp, message.offset):
                 settled.ack(self._app.consumer)
 
-    async def _settle(self, message: Any, generation: object) -> Any:
-        """Fold a record. What it has to wait for until it counts as settled; None: nothing.
-
-        Raises SchemaPendingError.
-        """
+    async def _outcome(self, message: Any, generation: object) -> Outcome:
+        """Fold a record, whatever it is."""
         try:
-            if is_end(message):
-                return None
-            now_us = time.time_ns() // 1000
-            record = arrived(message, self._prefix, self._youngest(message, now_us), unpack=self._unpack)
-            if self._too_old(record, now_us):
-                return None
-            checkout_id, said = await self._read(message, record, now_us)
-            if generation != self._app.consumer_generation_id:
-                return None
-            return await self._fold(record, checkout_id, said)
+            return Outcome(await self._taken_in(message, generation))
         except UndecodableError as error:
-            self._left_behind(message, str(error))
-        except SchemaPendingError:
-            raise
+            return Outcome(undecodable=str(error) or "no reason is given")
+        except SchemaPendingError as error:
+            return Outcome(pending=str(error) or "no reason is given")
         # a record that this code can't handle must not keep the others from being heard
         except Exception as error:
-            self._left_behind(message, f"{type(error).__name__}: {error}")
-        return None
+            return Outcome(undecodable=f"{type(error).__name__}: {error}")
+
+    async def _taken_in(self, message: Any, generation: object) -> Any:
+        """What a record has to wait for until it counts as settled; None: nothing.
+
+        Raises UndecodableError, SchemaPendingError.
+        """
+        if is_end(message):
+            return None
+        now_us = time.time_ns() // 1000
+        record = arrived(message, self._prefix, self._youngest(message, now_us), unpack=self._unpack)
+        if self._too_old(record, now_us):
+            return None
+        checkout_id, said = await self._read(message, record, now_us)
+        return await self._fold(record, checkout_id, said) if generation == self._app.consumer_generation_id else None
 
     async def _read(self, message: Any, record: Arrived, now_us: int) -> tuple[str, Said]:
         if message.topic == self._elsewhere.get_topic_name():
@@ -184,31 +193,27 @@ class Hearing:
 
     # --- without its schema ---------------------------------------------------------------------------------
 
-    def _set_aside(self, event: Any, generation: object, why: str) -> None:
-        message = event.message
+    def _set_aside(self, message: Any, generation: object, why: str) -> None:
         size = len(message.key or b"") + len(message.value or b"")
-        aside = Aside(message.tp, message.offset, size, time.monotonic(), event, generation)
-        log.info("set aside: its schema can't be had now", topic=message.topic, offset=message.offset, reason=why)
+        aside = Aside(message.tp, message.offset, size, time.monotonic(), message, generation)
+        where = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
+        log.info("set aside: its schema can't be had now", **where, reason=clean(why))
         for given_up in self._pending.put(aside):
             self._give_up(given_up, "too much waits for its schema")
 
     async def try_again(self) -> None:
         """Once for everything that is set aside."""
         for aside in self._pending:
-            try:
-                sent = await self._settle(aside.event.message, aside.generation)
-            except SchemaPendingError as error:
-                if aside not in self._pending:
-                    continue
-                if time.monotonic() - aside.since_s >= TRIED_S or self._in_order.is_full:
-                    self._pending.remove(aside)
-                    self._give_up(aside, str(error))
-                continue
+            outcome = await self._outcome(aside.message, aside.generation)
             # else it was given up meanwhile, or the partitions have changed
-            if aside in self._pending:
+            if aside not in self._pending:
+                continue
+            if not outcome.pending:
                 self._pending.remove(aside)
-                self._wait(aside.event.message, aside.generation, sent)
+                self._settle(aside.message, aside.generation, outcome)
+            elif time.monotonic() - aside.since_s >= TRIED_S or self._in_order.is_full:
+                self._pending.remove(aside)
+                self._give_up(aside, outcome.pending)
 
     def _give_up(self, aside: Aside, why: str) -> None:
-        self._left_behind(aside.event.message, f"its schema can't be had: {why}")
-        self._acknowledge(aside.event.message, aside.generation)
+        self._settle(aside.message, aside.generation, Outcome(undecodable=f"its schema can't be had: {why}"))

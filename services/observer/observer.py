@@ -82,6 +82,11 @@ class Observer:
         )
 
     @property
+    def table_topic(self) -> str:
+        """The topic of the table."""
+        return str(self.table.changelog_topic.get_topic_name())
+
+    @property
     def owned(self) -> frozenset[int]:
         """The partitions that this worker holds."""
         return frozenset(tp.partition for tp in self._places())

@@ -18,7 +18,7 @@ class Aside(NamedTuple):
     offset: int
     size: int
     since_s: float
-    event: Any
+    message: Any
     generation: object
 
 

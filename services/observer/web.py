@@ -10,7 +10,6 @@ from aiohttp import ClientError, ClientTimeout, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.observer.detail import checkout_view
-from services.observer.engine import TABLE
 from services.observer.looks import HEADERS
 from services.observer.observer import Observer
 from services.observer.overview import View, for_readers, merged
@@ -90,11 +89,11 @@ class Pages:
         return web.json_response(view, headers=HEADERS) if _wants_json(request) else _html(checkout_page(view))
 
     def _owner(self, checkout_id: str) -> str | None:
-        """The worker that holds a checkout; None while nobody does."""
-        try:
-            return str(self._observer.app.router.key_store(TABLE, checkout_id.encode())).rstrip("/")
-        except KeyError:
-            return None
+        """The worker that holds a checkout; None while none does."""
+        # not Faust's `key_store`: that fails until its producer has heard of the table's topic
+        topic, home = self._observer.table_topic, home_of(checkout_id.encode(), self._observer.partitions)
+        held = self._observer.app.router.tables_metadata()
+        return next((url.rstrip("/") for url, topics in held.items() if home in topics.get(topic, ())), None)
 
     async def _passed_on(self, request: web.Request, owner: str) -> web.Response:
         headers = {"Accept": request.headers.get("Accept", ""), _ROUTED: "1"}
