@@ -36,7 +36,10 @@ class Outcome(NamedTuple):
 
 
 class Hearing:
-    """Listens to every event's topic, and to what was passed on. changed: keys of timelines that changed since."""
+    """Listens to every event's topic, and to what was passed on. changed: keys of timelines that changed since.
+
+    folded: partition of a topic -> the offset behind the last record that was folded, or set aside.
+    """
 
     def __init__(self, app: Any, table: Any, settings: ObserverSettings, codec: Codec, metrics: Metrics) -> None:
         self._app, self._table, self._metrics = app, table, metrics
@@ -49,7 +52,7 @@ class Hearing:
         self._reader = Reader(codec)
         self._elsewhere = elsewhere_topic(app, self._partitions, settings.observer_replication)
         self.changed: set[bytes] = set()
-        self._folded: dict[Hashable, int] = {}
+        self.folded: dict[Hashable, int] = {}
         self._youngest_us: dict[Hashable, int] = {}
         self._pending, self._in_order = Pending(), InOrder()
         self.beginnings = Beginnings()
@@ -62,23 +65,21 @@ class Hearing:
         return self._memory.timeline(key)
 
     @property
-    def folded(self) -> dict[Hashable, int]:
-        """Partition of a topic -> the offset behind the last record before which all are folded."""
-        return self._folded | {
-            place: min(first, self._folded.get(place, first)) for place, first in self._pending.firsts().items()
-        }
+    def waiting(self) -> set[bytes]:
+        """Keys of records that are set aside: what is missing of these checkouts may be there already."""
+        return {aside.message.key or b"" for aside in self._pending}
 
     def forget(self) -> None:
         """The partitions have changed."""
         self.changed.clear()
-        self._folded.clear()
+        self.folded.clear()
         self._youngest_us.clear()
         self._pending.clear()
         self._in_order.clear()
 
     def begin(self, generation: object, starts: dict[Any, int]) -> None:
         """Where every partition is read from. What lies before was folded by whoever acknowledged it."""
-        self._folded.update(starts)
+        self.folded.update(starts)
         self.beginnings.at(generation, starts)
 
     # --- one record -----------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ class Hearing:
         if not self.beginnings.counts(self._app.consumer_generation_id, message.tp, message.offset):
             return
         self._in_order.take(message.tp, message.offset, message)
-        self._folded[message.tp] = max(self._folded.get(message.tp, 0), message.offset + 1)
+        self.folded[message.tp] = max(self.folded.get(message.tp, 0), message.offset + 1)
         if outcome.pending:
             self._set_aside(message, generation, outcome.pending)
         else:

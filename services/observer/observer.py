@@ -16,6 +16,7 @@ from services.observer.instants import SECOND
 from services.observer.metrics import Metrics
 from services.observer.overview import View, breach_view, worker_view
 from services.observer.placing import home_of
+from services.observer.rules import AT_ONCE
 from services.observer.settings import ObserverSettings
 from services.observer.summary import summary
 from services.observer.timeline import Timeline
@@ -58,7 +59,13 @@ class Observer:
         lifetime_s = self.settings.observer_stuck_s
         horizon_us = _now_us() - round((self.settings.observer_keep_s - lifetime_s) * SECOND)
         found = self.index.breaches(self._watermark.reached_us, horizon_us)
-        return [breach for breach in found if checkout_id in ("", breach.checkout_id)]
+        waiting = self._hearing.waiting
+        return [
+            breach
+            for breach in found
+            if checkout_id in ("", breach.checkout_id)
+            and (breach.finding.due_us == AT_ONCE or breach.checkout_id.encode() not in waiting)
+        ]
 
     def breach_views(self, checkout_id: str) -> list[View]:
         """What is broken of one checkout."""

@@ -59,13 +59,6 @@ class Pending:
         self._kept.clear()
         self._bytes = 0
 
-    def firsts(self) -> dict[Hashable, int]:
-        """Partition -> the lowest offset that is set aside in it."""
-        found: dict[Hashable, int] = {}
-        for place, offset in self._kept:
-            found[place] = min(offset, found.get(place, offset))
-        return found
-
 
 class InOrder:
     """Acknowledgements of a partition in the order of its records, whatever is settled first.

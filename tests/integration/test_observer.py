@@ -154,7 +154,15 @@ def test_garbage_on_its_own_topics_is_nothing_known_and_replaced_by_what_is_hear
         assert again.checkout(captured.checkout_id) is None
         wait_for(lambda: again.metric("undecodable_total", event="elsewhere") == 3 * len(GARBAGE), "all to be counted")
         paths = [f"/checkouts/{captured.checkout_id}", *(f"/checkouts/k-{number}" for number in range(len(GARBAGE)))]
-        for path in ("/live", "/metrics", "/readyz", *paths, "/live?format=html", "/checkouts/%ff", "/checkouts/4242424242424242"):
+        for path in (
+            "/live",
+            "/metrics",
+            "/readyz",
+            *paths,
+            "/live?format=html",
+            "/checkouts/%ff",
+            "/checkouts/4242424242424242",
+        ):
             assert again.ask(path)[0] == (404 if "/checkouts/" in path else 200), path
         assert "4242424242424242" not in again.ask("/checkouts/4242424242424242")[1]
         publish_to(0, system, captured)

@@ -81,7 +81,8 @@ def everything_of(timeline: Timeline) -> str:
     b'["c-1",false,[["checkout.requested","a",true,0,0,"",{}]]]', b'[' + b'9' * 5000 + b',false,[]]',
     b'["c-1",false,[["checkout.requested","a",1,0,0,"",{"units":5}]]]', b'["c-1",false,[[["x"],"a",1,0,0,"",{}]]]',
     b'["c-1",false,[["checkout.requested","a",253402300799999999,0,0,"",{}]]]',
-    b" " * 2_000_000, json.dumps(["c-1", False, [["checkout.requested", "a", 1, 0, 0, "", {}]] * (MOST_EVENTS + 1)]).encode(),
+    b" " * 2_000_000,
+    json.dumps(["c-1", False, [["checkout.requested", "a", 1, 0, 0, "", {}]] * (MOST_EVENTS + 1)]).encode(),
 ], ids=lambda value: str(value)[:40])  # fmt: skip
 def test_what_is_no_timeline_is_nothing(value: bytes | None) -> None:
     assert decoded(KEY, value) is None

@@ -38,13 +38,13 @@ def test_what_has_waited_longest_is_given_up_when_it_is_too_large() -> None:
     assert len(pending.put(aside(5, 101))) == 3
 
 
-def test_the_lowest_offset_that_waits_is_known_by_partition() -> None:
-    pending = Pending()
-    for each in (aside(7), aside(5), aside(9, place="q")):
+def test_nothing_waits_any_more_after_the_partitions_have_changed() -> None:
+    pending = Pending(most_bytes=2)
+    for each in (aside(7), aside(5, place="q")):
         pending.put(each)
-    assert pending.firsts() == {"p": 5, "q": 9}
+    assert [each.offset for each in pending] == [7, 5]
     pending.clear()
-    assert (pending.firsts(), len(pending)) == ({}, 0)
+    assert (list(pending), pending.put(aside(8, 2))) == ([], [])
 
 
 @given(st.permutations(range(8)))
