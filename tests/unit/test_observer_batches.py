@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from schemas.codec import MAX_VALUE_BYTES
 from services.observer.batches import Batches, Defect, Record, read_safely
 from services.observer.unpacking import MOST_UNPACKED
-from tests.observing import batch, checked
+from tests.observing import Written, batch, checked
 
 BASE: Final = 0
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 TRACE: Final = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-HONEST: Final = [(b"k1", b"v1", [TRACE, ("other", None)]), (b"k2", None, []), (None, b"v3", [TRACE])]
+HONEST: Final[list[Written]] = [(b"k1", b"v1", [TRACE, ("other", None)]), (b"k2", None, []), (None, b"v3", [TRACE])]
 
 
 def read(data: bytes) -> list[Record]:
@@ -38,7 +38,7 @@ def why(record: Record) -> str:
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_sound_records_are_read_with_the_headers_that_matter(codec: int) -> None:
-    records = [(key, value or bytes(500), headers) for key, value, headers in HONEST]
+    records: list[Written] = [(key, value or bytes(500), headers) for key, value, headers in HONEST]
     found = read(batch(records, codec) + batch(records, codec, base=BASE + 3))
     assert [record.offset for record in found] == list(range(BASE, BASE + 6))
     assert [(record.key, record.value) for record in found[:3]] == [(key, value) for key, value, _ in records]
