@@ -1,18 +1,26 @@
 """Workers of the observer for tests, and what their pages say."""
 
+import asyncio
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 from uuid_utils.compat import uuid7
 
@@ -23,6 +31,10 @@ from schemas.events import Event
 from tests.system import System, free_port, wait_for
 
 STOP_S = 10.0
+_CHECKSUM_AT = 17
+_CHECKED_FROM = 21
+Written = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+"""Key, value, headers."""
 
 
 class Worker:
@@ -124,3 +136,38 @@ def worker(system: System, **settings: str) -> Iterator[Worker]:
         yield made.await_ready()
     finally:
         made.end()
+
+
+def batch(records: Sequence[Written], codec: int = 0, base: int = 0) -> bytes:
+    """Records as they lie in Kafka. codec: as the batch's attributes name it. base: the first offset."""
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 2**30)
+    for number, (key, value, headers) in enumerate(records):
+        assert builder.append(number, 1_700_000_000_000 + number, key, value, list(headers)) is not None
+    data = bytearray(builder.build())
+    struct.pack_into(">q", data, 0, base)
+    return bytes(data)
+
+
+def checked(data: bytes | bytearray) -> bytes:
+    """The batch with the checksum of what is in it."""
+    raw = bytes(data)
+    return raw[:_CHECKSUM_AT] + struct.pack(">I", calc_crc32c(raw[_CHECKED_FROM:])) + raw[_CHECKED_FROM:]
+
+
+def write(system: System, topic: str, partition: int, data: bytes) -> None:
+    """Hand a batch to the broker as it is: what a polite client would refuse to write."""
+    asyncio.run(_write(system.env["KAFKA_BOOTSTRAP_SERVERS"], TopicPartition(topic, partition), data))
+
+
+async def _write(servers: str, place: TopicPartition, data: bytes) -> None:
+    client = AIOKafkaClient(bootstrap_servers=servers)
+    await client.bootstrap()
+    try:
+        await client.set_topics([place.topic])
+        node = client.cluster.leader_for_partition(place)
+        request = ProduceRequest(None, -1, 10_000, [(place.topic, [(place.partition, data)])])
+        answer = await client.send(node, request)
+        [[_, [[_, code, *_]]]] = answer.topics
+        assert code == 0, for_code(code)
+    finally:
+        await client.close()

@@ -1,10 +1,9 @@
 """One checkout as JSON. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from services.observer.index import SECOND
+from services.observer.instants import SECOND, instant
 from services.observer.overview import View
 from services.observer.states import standing
 from services.observer.steps import done, waiting
@@ -20,6 +19,7 @@ def checkout_view(timeline: Timeline, breaches: Sequence[View], prefix: str, pla
         "checkout_id": timeline.checkout_id,
         "state": state,
         "code": str(ended.facts.get("code", "")) if ended else "",
+        "began": instant(first.at_us),
         "since": instant(since_us),
         "total_minor": amount and amount["total_minor"],
         "currency": amount and amount.get("currency"),
@@ -40,7 +40,7 @@ def _event(said: Said, first: Said, prefix: str) -> dict[str, Any]:
     return {
         "event": said.event,
         "said_by": SAID_BY[said.event],
-        "occurred_at": instant(said.at_us),
+        "occurred_at": said.facts.get("occurred_at") or instant(said.at_us),
         "after_s": (said.at_us - first.at_us) / SECOND,
         "event_id": said.event_id,
         "topic": prefix + said.event,
@@ -49,8 +49,3 @@ def _event(said: Said, first: Said, prefix: str) -> dict[str, Any]:
         "trace_id": said.trace_id,
         "facts": dict(said.facts),
     }
-
-
-def instant(at_us: int) -> str:
-    """`2026-11-23T10:00:00.000000Z`."""
-    return datetime.fromtimestamp(at_us / SECOND, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

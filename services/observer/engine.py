@@ -7,17 +7,23 @@ from typing import Any, Final
 import faust
 
 from schemas.choreography import topics
+from services.observer.batches import read_safely
 from services.observer.placing import partitioner
 from services.observer.security import credentials
 from services.observer.settings import ObserverSettings
+from services.observer.tables import Checkouts
 
 TABLE: Final = "checkouts"
 _MAX_REQUEST: Final = 4 * 1024 * 1024
+_MOST_AT_ONCE: Final = 64
+_MOST_WAITING: Final = 128
+"""Records of up to 1 MiB each: what is fetched and not yet read fits into a container of 512 MiB."""
 _DAY_S: Final = 24 * 3600.0
 
 
 def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
     """The app; nothing is started. folder: Faust wants one to write to, and writes nothing there."""
+    read_safely()
     brokers = [f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     return faust.App(
         f"{settings.topic_prefix}observer",
@@ -26,6 +32,7 @@ def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
         broker=brokers,
         broker_credentials=credentials(settings),
         store="memory://",
+        Table=Checkouts,
         datadir=folder,
         autodiscover=False,
         topic_partitions=partitions,
@@ -35,9 +42,13 @@ def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
         table_standby_replicas=0,
         # the router must look for a checkout where its events are
         producer_partitioner=partitioner,
+        # topics of its own that the broker doesn't list yet when it joins its group are left out until it asks again
+        consumer_metadata_max_age_ms=5_000,
         producer_max_request_size=_MAX_REQUEST,
         consumer_max_fetch_size=_MAX_REQUEST,
         producer_compression_type="lz4",
+        broker_max_poll_records=_MOST_AT_ONCE,
+        stream_buffer_maxsize=_MOST_WAITING,
         processing_guarantee="at_least_once",
         # an event is acknowledged by hand, when it is in the table: a stop must not wait for a registry that is away
         stream_wait_empty=False,

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
+from services.observer.instants import SECOND
 from services.observer.rules import Finding
 from services.observer.steps import NAMES, Done
 from services.observer.summary import Summary
 
-SECOND: Final = 1_000_000
 RATE_S: Final = 60
 """The window of the rates."""
 STEPS_S: Final = 300
 """The window of the steps' durations."""
 _SAMPLES: Final = 2000
 _RECENT: Final = 200
+_MOST_CODES: Final = 50
 _FIGURES: Final = 2
 
 
@@ -118,7 +119,7 @@ class Index:
         for second, ends in self._ends.items():
             if now - RATE_S < second <= now:
                 total.update(ends)
-        return {outcome: count for outcome, count in total.items() if count > 0}
+        return _bounded({outcome: count for outcome, count in total.items() if count > 0})
 
     def durations(self, now_us: int) -> dict[str, Counter[float]]:
         """Step -> seconds (to two figures) -> how often; of the steps that were taken in the last minutes."""
@@ -140,6 +141,16 @@ class Index:
         if len(self._leaving) > 2 * len(self._known) + _SAMPLES:
             self._leaving = [(known.last_us, key) for key, known in self._known.items() if known.leaves]
             heapify(self._leaving)
+
+
+def _bounded(rates: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """The most frequent ones; the rest as the code `other`: an event may name any code."""
+    if len(rates) <= _MOST_CODES:
+        return rates
+    kept: Counter[tuple[str, str]] = Counter()
+    for number, ((outcome, code), count) in enumerate(Counter(rates).most_common()):
+        kept[outcome, code if number < _MOST_CODES else "other"] += count
+    return dict(kept)
 
 
 def rounded(seconds: float) -> float:

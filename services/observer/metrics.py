@@ -11,11 +11,14 @@ from prometheus_client.registry import Collector
 
 from schemas.choreography import topics
 from schemas.failures import Code
-from services.observer.index import RATE_S, SECOND, Breach, Index
+from services.observer.index import RATE_S, Breach, Index
+from services.observer.instants import SECOND
 from services.observer.rules import RULE_NAMES
 from services.observer.states import OPEN, STATES
 
 _CODES: Final = frozenset(map(str, Code)) | {""}
+_TOPICS: Final = frozenset(topics())
+_ELSEWHERE: Final = "elsewhere"
 
 
 class Source(Protocol):
@@ -41,6 +44,7 @@ class Metrics(Collector):
         self._undecodable = self._counter("checkout_observer_undecodable_total", "Records that can't be decoded")
         for topic in topics():
             self._events.labels(topic)
+        for topic in (*topics(), _ELSEWHERE):
             self._undecodable.labels(topic)
         self.registry.register(self)
 
@@ -52,8 +56,8 @@ class Metrics(Collector):
         self._events.labels(event).inc()
 
     def undecodable(self, topic: str) -> None:
-        """A record on an event's topic that is none."""
-        self._undecodable.labels(topic).inc()
+        """A record on an event's topic that is none, or one that no worker has passed on."""
+        self._undecodable.labels(topic if topic in _TOPICS else _ELSEWHERE).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

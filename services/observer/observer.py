@@ -11,10 +11,12 @@ import structlog
 from schemas.codec import Codec
 from services.observer.engine import make_app, make_table
 from services.observer.hearing import Hearing
-from services.observer.index import SECOND, Breach, Index
+from services.observer.index import Breach, Index
+from services.observer.instants import SECOND
 from services.observer.metrics import Metrics
 from services.observer.overview import View, breach_view, worker_view
 from services.observer.placing import home_of
+from services.observer.rules import AT_ONCE
 from services.observer.settings import ObserverSettings
 from services.observer.summary import summary
 from services.observer.timeline import Timeline
@@ -22,6 +24,7 @@ from services.observer.watermark import Watermark
 
 _TICK_S: Final = 1.0
 _ASK_S: Final = 5.0
+_AGAIN_S: Final = 3.0
 _PART: Final = 500
 
 log = structlog.get_logger("observer")
@@ -42,6 +45,7 @@ class Observer:
         self._told: set[tuple[str, str, str]] = set()
         self._indexed: tuple[int, frozenset[int]] = (-1, frozenset())
         self.app.task(self._keep_time)
+        self.app.task(self._try_again)
 
     # --- what is asked --------------------------------------------------------------------------------------
 
@@ -55,7 +59,13 @@ class Observer:
         lifetime_s = self.settings.observer_stuck_s
         horizon_us = _now_us() - round((self.settings.observer_keep_s - lifetime_s) * SECOND)
         found = self.index.breaches(self._watermark.reached_us, horizon_us)
-        return [breach for breach in found if checkout_id in ("", breach.checkout_id)]
+        waiting = self._hearing.waiting
+        return [
+            breach
+            for breach in found
+            if checkout_id in ("", breach.checkout_id)
+            and (breach.finding.due_us == AT_ONCE or breach.checkout_id.encode() not in waiting)
+        ]
 
     def breach_views(self, checkout_id: str) -> list[View]:
         """What is broken of one checkout."""
@@ -79,6 +89,11 @@ class Observer:
         )
 
     @property
+    def table_topic(self) -> str:
+        """The topic of the table."""
+        return str(self.table.changelog_topic.get_topic_name())
+
+    @property
     def owned(self) -> frozenset[int]:
         """The partitions that this worker holds."""
         return frozenset(tp.partition for tp in self._places())
@@ -99,6 +114,11 @@ class Observer:
             await self._tick()
             await self.app.sleep(_TICK_S)
 
+    async def _try_again(self) -> None:
+        while not self.app.should_stop:
+            await self.app.sleep(_AGAIN_S)
+            await self._hearing.try_again()
+
     async def _tick(self) -> None:
         try:
             await self._follow_assignment()
@@ -117,14 +137,13 @@ class Observer:
             return
         self._watermark.forget()
         self.index = Index()
-        self._hearing.changed.clear()
-        self._hearing.folded.clear()
+        self._hearing.forget()
         for number, key in enumerate(list(self.table.keys())):
             if home_of(key, self.partitions) in now[1]:
                 self._hearing.changed.add(key)
             else:
                 # another worker's now; without a word to the table's topic
-                del self.table.data[key]
+                self.table.data.pop(key, None)
             if number % _PART == 0:
                 self._catch_up()
                 await asyncio.sleep(0)
@@ -138,9 +157,7 @@ class Observer:
         committed = await asyncio.wait_for(consumer.seek_to_committed(), _ASK_S)
         first = await asyncio.wait_for(consumer.earliest_offsets(*places), _ASK_S)
         starts = {place: max(committed.get(place) or 0, first[place]) for place in places}
-        # what lies before was folded by whoever acknowledged it
-        self._hearing.folded.update(starts)
-        self._hearing.beginnings.at(generation, starts)
+        self._hearing.begin(generation, starts)
         await self._read_from(starts)
 
     async def _read_from(self, starts: Mapping[Any, int]) -> None:
@@ -153,7 +170,11 @@ class Observer:
         while changed:
             key = changed.pop()
             timeline = self._hearing.timeline(key)
-            if timeline is not None:
+            if timeline is None:
+                # the table's topic may hold anything
+                self.table.data.pop(key, None)
+                self.index.drop(key.decode("utf-8", "replace"))
+            else:
                 home = home_of(key, self.partitions)
                 self.index.put(timeline.checkout_id, summary(timeline, home, self._limits))
 
@@ -165,12 +186,13 @@ class Observer:
             now_us = _now_us()
             self._watermark.note(now_us, await asyncio.wait_for(consumer.highwaters(*places), _ASK_S))
         # all at once: the consumer's thread answers between two fetches
-        still_open = self._watermark.open(self._hearing.folded)
+        folded = self._hearing.folded
+        still_open = self._watermark.open(folded)
         positions = await asyncio.wait_for(asyncio.gather(*map(consumer.position, still_open)), _ASK_S)
         fetched = dict(zip(still_open, positions, strict=True))
         busy, beginnings = {message.tp for message in consumer.unacked}, self._hearing.beginnings
         await self._read_from(beginnings.again(self._watermark.passed(fetched) - busy))
-        self._watermark.settle(self._hearing.folded, fetched, busy | beginnings.awaited)
+        self._watermark.settle(folded, fetched, busy | beginnings.awaited)
 
     def _tell(self) -> None:
         """A breach is told once, as loudly as a log can."""
@@ -192,7 +214,7 @@ class Observer:
         for checkout_id in list(self.index.leaving(before_us, self.settings.observer_most_checkouts)):
             key = checkout_id.encode()
             self.table.send_changelog(home_of(key, self.partitions), key, None, value_serializer="raw")
-            del self.table.data[key]
+            self.table.data.pop(key, None)
             self.index.drop(checkout_id)
 
 

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from services.observer.index import RATE_S, SECOND, Breach, Index, quantile
+from services.observer.index import RATE_S, Breach, Index, quantile
+from services.observer.instants import SECOND
 from services.observer.steps import STEPS
 from services.observer.summary import Summary
+from services.observer.texts import clean
 from services.observer.timeline import SAID_BY
 
 MOST_ROWS: Final = 50
@@ -21,7 +23,7 @@ def breach_view(breach: Breach, prefix: str) -> View:
     return {
         "rule": rule,
         "checkout_id": breach.checkout_id,
-        "what": what,
+        "what": clean(what),
         "event": fault.event,
         "said_by": SAID_BY[fault.event],
         "event_id": fault.event_id,

@@ -66,7 +66,7 @@ def _heading(view: View) -> str:
     amount = "" if view["total_minor"] is None else f"{escape(_money(view['total_minor'], view['currency']))} · "
     took = f" · took {_took(view['took_s'])}" if view["took_s"] is not None else ""
     code = f" {escape(view['code'])}" if view["code"] else ""
-    began = escape(view["events"][0]["occurred_at"][:19].replace("T", " "))
+    began = escape(view["began"][:19].replace("T", " "))
     return (
         f"<h1>{escape(view['checkout_id'])}</h1><p><span class='tag {escape(state)}'>{_words(state)}</span>{code} "
         f"<span class='soft'>{amount}began {began} UTC{took}</span></p>"
@@ -117,7 +117,7 @@ def _has_amount(facts: View) -> bool:
 
 def _fact(name: str, value: Any, facts: View) -> str:
     if name in ("total_minor", "amount_minor"):
-        return _money(value, facts["currency"]) if "currency" in facts else f"{value:,} minor units"
+        return _money(value, facts["currency"]) if "currency" in facts else f"{_count(value)} minor units"
     if isinstance(value, dict):
         return ", ".join(f"{count} of {sku}" for sku, count in sorted(value.items())) or "none"
     if name.endswith(("_at", "_before")):
@@ -130,8 +130,13 @@ def _footer(view: View) -> str:
     return f'<footer>{steps}<br><a href="?format=json">JSON</a></footer>'
 
 
-def _money(minor: int, currency: str) -> str:
-    return f"{minor:,} {currency}, minor units"
+def _money(minor: int | str, currency: str | None) -> str:
+    return f"{_count(minor)} {currency or ''}, minor units"
+
+
+def _count(number: int | str) -> str:
+    """With thousands apart; text where the number had to be masked."""
+    return f"{number:,}" if isinstance(number, int) else number
 
 
 def _words(name: str) -> str:

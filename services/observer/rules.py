@@ -106,7 +106,7 @@ def _given_back(timeline: Timeline, limits: Limits, failed: Said) -> Iterator[Fi
         yield Finding("money_conserved", what, fault, limits.after(failed, *captures, *answers))
     accepted = timeline.first("checkout.accepted")
     # a capture whose answer nobody heard is refunded without ever having been announced
-    if refunds and accepted and refunded > max(captured, accepted.facts["total_minor"]):
+    if refunds and accepted and refunded > max(captured, _minor(accepted)):
         what = f"refunded {refunded}, more than was ever asked for"
         yield Finding("money_conserved", what, refunds[-1], AT_ONCE)
 
@@ -187,7 +187,13 @@ def _money(said: Said) -> str:
 
 
 def _sum(said: list[Said]) -> int:
-    return sum(int(each.facts["amount_minor"]) for each in said)
+    return sum(_minor(each) for each in said)
+
+
+def _minor(said: Said) -> int:
+    """Its amount; 0 where it names none, or one that had to be masked."""
+    amount, _ = _amount(said)
+    return amount if isinstance(amount, int) else 0
 
 
 def _units(said: list[Said]) -> Counter[str]:

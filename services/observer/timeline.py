@@ -1,22 +1,32 @@
 """What everybody said about one checkout. Pure: any order and any duplication of events gives the same timeline."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
+from schemas.cards import has_card_number
 from schemas.choreography import MAP
-from schemas.envelope import Envelope
+from schemas.envelope import CHECKOUT_ID, Envelope
 from schemas.events import EVENTS, Event
+from services.observer.instants import LATEST, instant, micros, said_at
+from services.observer.texts import clean, clean_number
 
 MOST_EVENTS: Final = 64
 """Of one checkout; a captured one has ten. What is beyond is not kept, and the timeline says so."""
-_LONGEST: Final = 300
 _MOST_LINES: Final = 200
-"""A checkout that is accepted has fewer; a request may have any number."""
+"""A checkout that is accepted has no more; a request may have any number."""
+_LONGEST_SKU: Final = 64
+_MOST_FACTS_BYTES: Final = 15_500
+"""Of one event, as JSON: all that are kept of a checkout fit into one record of 1 MiB, as Kafka takes it by default.
+
+200 lines with ids of 64 characters fit into it.
+"""
+_MOST_FACTS: Final = 32
+_MOST_BYTES: Final = 1024 * 1024
+_LARGEST: Final = 2**63
 _RANK: Final = {entry.event: rank for rank, entry in enumerate(MAP)}
 _CHATTY: Final = ("payment.delayed", "checkout.cancel_requested", "checkout.requested")
 _PRIVATE: Final = ("checkout_id", "payment_method_id")
@@ -24,7 +34,11 @@ SAID_BY: Final = {entry.event: entry.said_by for entry in MAP}
 
 
 class Said(NamedTuple):
-    """One event. at_us: `occurred_at` in microseconds since 1970. facts: what matters of its fields, as JSON has it."""
+    """One event. at_us: when, in microseconds since 1970. facts: what matters of its fields, as JSON has it.
+
+    at_us is `occurred_at`; where that can't be, it is when the record was written, and `occurred_at` is a fact.
+    Its texts are clean (see `texts`).
+    """
 
     event: str
     event_id: str
@@ -79,22 +93,24 @@ def _dispensable(said: Said) -> tuple[bool, int, int, str]:
     return said.event in _CHATTY, *_when(said)
 
 
-def said_of(envelope: Envelope, partition: int, offset: int, trace_id: str) -> Said:
-    """An event as the timeline keeps it."""
-    at_us = round(envelope.occurred_at.timestamp() * 1_000_000)
-    event = envelope.event
-    return Said(event.TYPE, str(envelope.event_id), at_us, partition, offset, trace_id, facts_of(event))
+def said_of(envelope: Envelope, partition: int, offset: int, trace_id: str, written_us: int | None = None) -> Said:
+    """An event as the timeline keeps it. written_us: when its record was; None: that is not known."""
+    claimed_us, event = micros(envelope.occurred_at), envelope.event
+    at_us = claimed_us if written_us is None else said_at(claimed_us, written_us)
+    facts = facts_of(event) | ({} if at_us == claimed_us else {"occurred_at": instant(claimed_us)})
+    kept_trace = "" if has_card_number(trace_id) else trace_id
+    return Said(event.TYPE, clean(str(envelope.event_id)), at_us, partition, offset, kept_trace, facts)
 
 
 def facts_of(event: Event) -> dict[str, Any]:
     """The fields that matter: amounts, codes, units; long texts are cut off, a payment method is nobody's business."""
     facts = {name: _plain(value) for name in _names(event.TYPE) if (value := getattr(event, name)) is not None}
     lines = getattr(event, "lines", None)
-    if lines is not None and len(lines) <= _MOST_LINES:
-        facts["units"] = _units(lines)
-    elif lines is not None:
-        facts["lines"] = len(lines)
-    return facts
+    if lines is None:
+        return facts
+    units = _units(lines) if len(lines) <= _MOST_LINES else None
+    small = units is not None and len(_json(facts | {"units": units})) <= _MOST_FACTS_BYTES
+    return facts | ({"units": units} if small else {"lines": len(lines)})
 
 
 @cache
@@ -105,27 +121,84 @@ def _names(event_type: str) -> tuple[str, ...]:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    if isinstance(value, bool | int):
+    if isinstance(value, bool):
         return value
-    text = str(value) if isinstance(value, UUID) else f"{value}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return clean_number(value) if isinstance(value, int) else clean(str(value))
 
 
 def _units(lines: Any) -> dict[str, int]:
     units: dict[str, int] = {}
     for line in lines:
-        sku = line.sku[:_LONGEST]
+        sku = clean(line.sku, _LONGEST_SKU)
         units[sku] = units.get(sku, 0) + line.quantity
     return units
 
 
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
 def encoded(timeline: Timeline) -> bytes:
     """As the table keeps it: compact JSON."""
-    value = [timeline.checkout_id, timeline.cut, timeline.said]
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _json([timeline.checkout_id, timeline.cut, timeline.said])
 
 
-def decoded(value: bytes) -> Timeline:
-    """What `encoded` wrote."""
-    checkout_id, cut, said = json.loads(value)
-    return Timeline(checkout_id, tuple(Said(*each) for each in said), cut)
+def decoded(key: bytes | None, value: bytes | None) -> Timeline | None:
+    """What `encoded` wrote under this key; None for everything else: then nothing is known of the checkout."""
+    try:
+        _must(value is not None and len(value) <= _MOST_BYTES)
+        checkout_id, cut, said = json.loads(value or b"")
+        _must(type(cut) is bool and type(said) is list and 0 < len(said) <= MOST_EVENTS)
+        _must(is_id(checkout_id) and checkout_id.encode() == key)
+        return Timeline(checkout_id, tuple(sorted(map(_said, said), key=_when)), cut)
+    # not JSON, no list, nested too deep, too many or too few: it was written by something else
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def is_id(checkout_id: object) -> bool:
+    """Whether a checkout may have this id here: those that look like a card number are shown and kept nowhere."""
+    text = checkout_id if isinstance(checkout_id, str) else ""
+    return CHECKOUT_ID.fullmatch(text) is not None and not has_card_number(text)
+
+
+def _said(kept: Any) -> Said:
+    """One event as JSON has it. Raises ValueError, TypeError."""
+    event, event_id, at_us, partition, offset, trace_id, facts = kept
+    _must(type(event) is str and event in SAID_BY and type(event_id) is str and type(trace_id) is str)
+    _must(all(type(number) is int and 0 <= number < _LARGEST for number in (at_us, partition, offset)))
+    _must(at_us < LATEST and type(facts) is dict and len(facts) <= _MOST_FACTS)
+    clear = {clean(name, _LONGEST_SKU): _fact(value) for name, value in facts.items()}
+    for name, holds in _NEEDED.items():
+        _must(name not in clear or holds(clear[name]))
+    return Said(event, clean(event_id), at_us, partition, offset, clean(trace_id, _LONGEST_SKU), clear)
+
+
+def _fact(value: Any) -> Any:
+    if type(value) is dict:
+        _must(len(value) <= _MOST_LINES and all(type(count) is int for count in value.values()))
+        return {clean(sku, _LONGEST_SKU): count for sku, count in value.items()}
+    _must(type(value) in (bool, int, str))
+    return clean_number(value) if type(value) is int else clean(value) if type(value) is str else value
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) is str or (type(value) is int and abs(value) <= _LARGEST)
+
+
+_NEEDED: Final[Mapping[str, Callable[[object], bool]]] = {
+    "total_minor": _is_amount,
+    "amount_minor": _is_amount,
+    "units": lambda value: type(value) is dict,
+    **dict.fromkeys(("currency", "code", "operation", "outcome", "occurred_at"), _is_text),
+}
+"""What the rules and pages make something of, where it is there."""
+
+
+def _must(holds: bool) -> None:
+    if not holds:
+        raise ValueError("no timeline")

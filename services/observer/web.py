@@ -9,14 +9,13 @@ import structlog
 from aiohttp import ClientError, ClientTimeout, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from schemas.envelope import CHECKOUT_ID
 from services.observer.detail import checkout_view
-from services.observer.engine import TABLE
 from services.observer.looks import HEADERS
 from services.observer.observer import Observer
 from services.observer.overview import View, for_readers, merged
 from services.observer.pages import checkout_page, live_page, message_page
 from services.observer.placing import home_of
+from services.observer.timeline import is_id
 
 _PEER_S: Final = 2.0
 _ROUTED: Final = "X-Observer-Routed"
@@ -40,7 +39,7 @@ class Pages:
 
     async def _live(self, request: web.Request) -> web.Response:
         if request.query.get("id", "").strip():
-            raise web.HTTPFound(f"/checkouts/{quote(request.query['id'].strip(), safe='')}")
+            raise web.HTTPFound(f"/checkouts/{quote(request.query['id'].strip(), safe='', errors='replace')}")
         if not _wants_json(request):
             return _html(live_page())
         own = self._observer.view()
@@ -71,7 +70,7 @@ class Pages:
 
     async def _checkout(self, request: web.Request) -> web.Response:
         checkout_id = request.match_info["checkout_id"]
-        if not CHECKOUT_ID.fullmatch(checkout_id):
+        if not is_id(checkout_id):
             return _says(
                 request, 404, "Not found", "No checkout has such an id: it is 1 to 64 letters, digits or . _ : -"
             )
@@ -90,11 +89,11 @@ class Pages:
         return web.json_response(view, headers=HEADERS) if _wants_json(request) else _html(checkout_page(view))
 
     def _owner(self, checkout_id: str) -> str | None:
-        """The worker that holds a checkout; None while nobody does."""
-        try:
-            return str(self._observer.app.router.key_store(TABLE, checkout_id.encode())).rstrip("/")
-        except KeyError:
-            return None
+        """The worker that holds a checkout; None while none does."""
+        # not Faust's `key_store`: that fails until its producer has heard of the table's topic
+        topic, home = self._observer.table_topic, home_of(checkout_id.encode(), self._observer.partitions)
+        held = self._observer.app.router.tables_metadata()
+        return next((url.rstrip("/") for url, topics in held.items() if home in topics.get(topic, ())), None)
 
     async def _passed_on(self, request: web.Request, owner: str) -> web.Response:
         headers = {"Accept": request.headers.get("Accept", ""), _ROUTED: "1"}

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from schemas.choreography import SERVICES
 from schemas.events import CheckoutRequested, PaymentCaptured
-from tests.observing import Worker, publish_to, worker
+from tests.observing import Worker, batch, checked, publish_to, worker, write
 from tests.servers import TestServers
 from tests.system import CAPTURED, System, wait_for
 
@@ -117,6 +117,57 @@ def test_what_can_not_be_decoded_is_left_behind(system: System, observer: Worker
     producer.flush(10)
     wait_for(lambda: observer.metric("undecodable_total", event=topic) == 4, "the junk to be counted")
     ended(system, observer)
+
+
+def test_what_no_client_should_write_is_counted_and_passed_over(system: System, observer: Worker) -> None:
+    topic, before = "checkout.completed", observer.metric("undecodable_total", event="checkout.completed")
+    odd_name = batch([(b"n-1", b"x", [("XY", b"")])]).replace(b"XY", b"\xff\xfe")
+    zeros = [batch([(b"n-1", bytes(90 * 2**20), [])], codec) for codec in (1, 3, 4)]
+    for data in (checked(odd_name), *zeros):
+        for partition in range(3):
+            write(system, f"{system.servers.topic_prefix}{topic}", partition, data)
+
+    def counted() -> bool:
+        return observer.metric("undecodable_total", event=topic) == before + 12
+
+    wait_for(counted, "each to be counted")
+    ended(system, observer)
+    assert observer.process.poll() is None
+
+
+GARBAGE: Final = (b"", b"\xff\xfe", b"[" * 5000, b"{}", b"null", b'["x",false,[]]', b'["k-1",false,[[1,2,3,4,5,6,7]]]')
+
+
+@pytest.mark.slow
+def test_garbage_on_its_own_topics_is_nothing_known_and_replaced_by_what_is_heard(system: System) -> None:
+    producer = Producer({"bootstrap.servers": system.env["KAFKA_BOOTSTRAP_SERVERS"], "partitioner": "murmur2_random"})
+    app = f"{system.servers.topic_prefix}observer-v71"
+    with worker(system, OBSERVER_VERSION="71") as first:
+        captured, _, _ = ended(system, first)
+        first.stop()
+    for number, value in enumerate(GARBAGE):
+        for topic in (f"{app}-checkouts-changelog", f"{app}-elsewhere"):
+            for key in (captured.checkout_id.encode(), f"k-{number}".encode(), b"\xff\xfe"):
+                producer.produce(topic, value, key)
+    assert producer.flush(10) == 0
+    with worker(system, OBSERVER_VERSION="71") as again:
+        assert again.checkout(captured.checkout_id) is None
+        wait_for(lambda: again.metric("undecodable_total", event="elsewhere") == 3 * len(GARBAGE), "all to be counted")
+        paths = [f"/checkouts/{captured.checkout_id}", *(f"/checkouts/k-{number}" for number in range(len(GARBAGE)))]
+        for path in (
+            "/live",
+            "/metrics",
+            "/readyz",
+            *paths,
+            "/live?format=html",
+            "/checkouts/%ff",
+            "/checkouts/4242424242424242",
+        ):
+            assert again.ask(path)[0] == (404 if "/checkouts/" in path else 200), path
+        assert "4242424242424242" not in again.ask("/checkouts/4242424242424242")[1]
+        publish_to(0, system, captured)
+        again.await_state(captured.checkout_id, "requested")
+        ended(system, again)
 
 
 def test_a_request_that_lies_in_another_partition_is_part_of_its_timeline(system: System, observer: Worker) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event
-from services.observer.index import SECOND, Index, quantile, rounded
+from services.observer.index import Index, quantile, rounded
+from services.observer.instants import SECOND
 from services.observer.metrics import Metrics
 from services.observer.overview import for_readers, merged, worker_view
 from services.observer.placing import home_of, partitioner
