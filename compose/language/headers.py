@@ -32,7 +32,10 @@ EVENT: Final[dict[str, Property]] = {
     "tracestate": _text(
         "Handed on as it came (W3C Trace Context). May be missing.", maxLength=TRACE_HEADERS["tracestate"]
     ),
-    "baggage": _text("Handed on as it came (W3C Baggage). May be missing.", maxLength=TRACE_HEADERS["baggage"]),
+    "baggage": _text(
+        "The members that BAGGAGE_NAMES names (W3C Baggage); by default none. May be missing.",
+        maxLength=TRACE_HEADERS["baggage"],
+    ),
     "linked_traceparent": _text(
         "Only on what the replay of a dead letter causes: the trace in which that message failed first."
     ),
@@ -70,6 +73,10 @@ LETTER: Final[dict[str, Property]] = {
     "dlq-replay-count": _text("How often it has been replayed.", **_COUNT),
     "dlq-replay-id": _text("The newest of those replays; empty where there was none."),
     "dlq-edit-of": _text("The letter that this one is a repaired copy of; empty where it is none."),
+    "dlq-edit-root": _text("The letter at the beginning of a chain of repaired copies; empty where it is none."),
+    "dlq-value-bytes": _text("The length of the original's value.", **_COUNT),
+    "dlq-value-sha256": _text("The SHA-256 of the original's value, in hexadecimal.", pattern="^[0-9a-f]{64}$"),
+    "dlq-value-cut": _text("What the letter has of a message that is too large, in words; empty where it has all."),
     "x-original-topic": _text("The same as dlq-original-topic, for other tools."),
     "kafka_dlt-original-topic": _text("The same as dlq-original-topic, for other tools."),
 }
@@ -80,6 +87,7 @@ REPLAY: Final = (
     "dlq-original-offset",
     "dlq-original-timestamp",
     "dlq-edit-of",
+    "dlq-edit-root",
     "dlq-id",
     "dlq-event-id",
     "dlq-service",
