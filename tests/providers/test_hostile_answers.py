@@ -199,6 +199,9 @@ RAW: Final = {
     "not utf-8": http(200, b'{"id": "\xff\xfe"}'),
     "half a surrogate pair": http(200, b'{"id": "\\ud800", "payment_id": "\\ud800"}'),
     "too long": http(200, b'{"id": "' + b"x" * MAX_ANSWER_BYTES + b'"}'),
+    "right, but too long": http(
+        200, json.dumps(INTENT | {"status": "succeeded", "x": "x" * MAX_ANSWER_BYTES}).encode()
+    ),
     "zeros in a gzip": zipped(b"0" * 50_000_000),
     "a redirect": http(302, b"{}").replace(b"Content-Type:", b"Location: http://127.0.0.1:1/\r\nContent-Type:", 1),
 }

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from compose.sandbox.payment_methods import DECLINES
 from compose.show import _failure, print_checkout
+from schemas.cards import has_card_number
 from schemas.failures import CATALOGUE, Code, ErrorClass, entry_of
 from services.payment.provider.declines import CODES, MAX_WORD, bounded, code_for, declined, invalid, nobody
 from services.payment.provider.protocol import Declined
@@ -152,12 +153,16 @@ def test_a_word_that_the_table_lacks_is_a_decline_and_is_told() -> None:
     assert told == ["brand_new_reason"]
 
 
-@pytest.mark.parametrize("word", ["x" * 10_000, "4242 4242 4242 4242", 'Quote"\n}', "Ünïcode", "", "UPPER_case"])
+@pytest.mark.parametrize(
+    "word",
+    ["x" * 10_000, "4242 4242 4242 4242", "x" * 55 + "_4242424242424242", 'Quote"\n}', "Ünïcode", "", "UPPER_case"],
+)
 def test_what_is_told_is_bounded_and_fit_for_a_label(word: str) -> None:
     told: list[str] = []
     declined(word, told.append)
     assert told == [bounded(word)]
     assert re.fullmatch(rf"[a-z0-9_]{{1,{MAX_WORD}}}", told[0])
+    assert not has_card_number(told[0])
 
 
 def test_an_invalid_request_is_our_fault_unless_it_is_the_amount() -> None:
