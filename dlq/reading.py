@@ -43,23 +43,44 @@ def read_all(
     check_topics(servers, wanted)
     ledger_topic = prefix + LEDGER_TOPIC
     letters, ledger = [], _Ledger()
-    for message in dump(servers, [*wanted, ledger_topic], progress=progress):
+    bad = Unpackable()
+    for message in dump(servers, [*wanted, ledger_topic], progress=progress, left_out=bad):
         record = record_of(message)
         if record.topic == ledger_topic:
             ledger.take(record)
         else:
             letters.append(slim(letter_in(record, prefix), search))
     ledger.tell(warn)
+    bad.tell(warn)
     return settled(letters, ledger.entries), ledger.entries
 
 
 def read_ledger(settings: DlqSettings, *, warn: Warn = unheard) -> dict[str, Entry]:
     """The newest entry of every letter that has one, by its key. Raises KafkaException."""
     ledger = _Ledger()
-    for message in dump(settings.kafka, [settings.topic_prefix + LEDGER_TOPIC]):
+    bad = Unpackable()
+    for message in dump(settings.kafka, [settings.topic_prefix + LEDGER_TOPIC], left_out=bad):
         ledger.take(record_of(message))
     ledger.tell(warn)
+    bad.tell(warn)
     return ledger.entries
+
+
+class Unpackable:
+    """Counts what the client can't unpack: such a record is left out, and the others are still there."""
+
+    def __init__(self) -> None:
+        self._count, self._first = 0, ""
+
+    def __call__(self, topic: str, partition: int, offset: int) -> None:
+        """One more."""
+        self._count += 1
+        self._first = self._first or f"{topic}/{partition}/{offset}"
+
+    def tell(self, warn: Warn) -> None:
+        """Say how many were left out, and where the first of them lies."""
+        if self._count:
+            warn(f"{self._count} records can't be decompressed and were left out, the first at {self._first}")
 
 
 class _Ledger:

@@ -40,7 +40,7 @@ def timeline(settings: DlqSettings, letter: DeadLetter, *, progress: Progress = 
     names = [prefix + topic for topic in topics()]
     unpack = bool(getattr(settings, "unpack_outbox_headers", False))
     found = []
-    for message in dump(settings.kafka, names, _earlier(letter.original_at), progress):
+    for message in dump(settings.kafka, names, _earlier(letter.original_at), progress, lambda *_: None):
         # most are of other checkouts: their headers need not be looked at
         if message.key() == letter.key:
             found.append(_said(record_of(message, unpack=unpack), letter))

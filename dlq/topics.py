@@ -18,21 +18,27 @@ Progress = Callable[[int, int], None]
 _TIMEOUT_S: Final = 30.0
 _REACH_S: Final = 5.0
 _POLL_S: Final = 0.1
-_BATCH: Final = 20
+_BATCH: Final = 10
 """A message may have megabytes, and so many are in memory at once, beside what the client holds."""
 BOUNDED: Final = {
     # what the client has fetched and nobody has taken yet; each fetch may overshoot it by one answer
     "queued.max.messages.kbytes": 8 * 1024,
     # after which it fetches again soon, and not after a second
     "fetch.queue.backoff.ms": 5,
-    # one answer of a broker; a larger message still comes, alone
-    "fetch.max.bytes": 8 * 1024 * 1024,
-    "max.partition.fetch.bytes": 1024 * 1024,
+    # one answer of a broker, which is unpacked as a whole: compressed, it may hold 250 times as much. A larger message
+    # still comes, alone
+    "fetch.max.bytes": 1024 * 1024,
+    "max.partition.fetch.bytes": 64 * 1024,
 }
 """A reader's memory: dead letters may be large, and a command has to live with a container's few hundred MiB.
 
 Source: librdkafka, CONFIGURATION.md.
 """
+
+
+LeftOut = Callable[[str, int, int], None]
+"""Called with the topic, partition and offset of what can't be unpacked."""
+_UNPACKABLE: Final = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)  # noqa: SLF001 - they have an underscore
 
 
 class NoTopicError(Exception):
@@ -56,12 +62,17 @@ def check_topics(kafka: Kafka, topics: Sequence[str]) -> None:
 
 
 def dump(
-    kafka: Kafka, topics: Sequence[str], since: datetime | None = None, progress: Progress = untold
+    kafka: Kafka,
+    topics: Sequence[str],
+    since: datetime | None = None,
+    progress: Progress = untold,
+    left_out: LeftOut | None = None,
 ) -> Iterator[Message]:
     """Every committed message of these topics, from their beginning to their present end.
 
     topics: full names; those that don't exist are left out. since: from the first message at or after it, in each
-    partition by itself. Each partition's messages come in order. Raises KafkaException, also for a broker gone silent.
+    partition by itself. Each partition's messages come in order. left_out: told of each place that the client can't
+    unpack; None: it is an error. Raises KafkaException, also for a broker gone silent.
     """
     with closing(_consumer(kafka)) as consumer:
         ends = {place: span for place, span in bounds(kafka, topics).items() if span[1] > span[0]}
@@ -69,7 +80,7 @@ def dump(
         consumer.list_topics(timeout=_TIMEOUT_S)
         spans = ends if since is None else _later(consumer, ends, since)
         consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
-        yield from _read(consumer, spans, progress)
+        yield from _read(consumer, spans, progress, left_out)
 
 
 def pick(kafka: Kafka, places: Collection[tuple[str, int, int]]) -> Iterator[Message]:
@@ -82,12 +93,15 @@ def pick(kafka: Kafka, places: Collection[tuple[str, int, int]]) -> Iterator[Mes
     for topic, partition, offset in wanted:
         low, high = spans.get((topic, partition), (offset, offset + 1))
         spans[topic, partition] = min(low, offset), max(high, offset + 1)
+    there = bounds(kafka, sorted({topic for topic, _ in spans})) if spans else {}
+    spans = {x: (max(low, there[x][0]), min(high, there[x][1])) for x, (low, high) in spans.items() if x in there}
+    spans = {place: (low, high) for place, (low, high) in spans.items() if low < high}
     if not spans:
         return
     with closing(_consumer(kafka)) as consumer:
         consumer.list_topics(timeout=_TIMEOUT_S)
         consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
-        for message in _read(consumer, spans, untold):
+        for message in _read(consumer, spans, untold, lambda *_: None):
             if (message.topic(), message.partition(), message.offset()) in wanted:
                 yield message
 
@@ -119,7 +133,9 @@ def _later(consumer: Consumer, spans: dict[Place, tuple[int, int]], since: datet
     return {place: (starts[place], high) for place, (_, high) in spans.items() if 0 <= starts[place] < high}
 
 
-def _read(consumer: Consumer, spans: dict[Place, tuple[int, int]], progress: Progress) -> Iterator[Message]:
+def _read(
+    consumer: Consumer, spans: dict[Place, tuple[int, int]], progress: Progress, left_out: LeftOut | None
+) -> Iterator[Message]:
     left, total = dict(spans), sum(high - low for low, high in spans.values())
     heard_at = time.monotonic()
     while left:
@@ -129,12 +145,16 @@ def _read(consumer: Consumer, spans: dict[Place, tuple[int, int]], progress: Pro
             continue
         for message in [first, *consumer.consume(_BATCH, 0)]:
             place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
-            if place not in left:
+            if place not in left or offset < left[place][0]:
                 continue
-            high = left[place][1]
-            if _is_message(message) and offset < high:
+            high, error = left[place][1], message.error()
+            if error is not None and error.code() in _UNPACKABLE and left_out is not None:
+                left_out(*place, offset)
+                # the client would ask for the same bytes for ever
+                consumer.seek(TopicPartition(*place, offset + 1))
+            elif _is_message(message) and offset < high:
                 yield message
-            if not _is_message(message) or offset >= high - 1:
+            if (error is not None and error.code() not in _UNPACKABLE) or offset >= high - 1:
                 del left[place]
             else:
                 left[place] = (offset + 1, high)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from dlq.letters import DeadLetter, Warn, unheard
 from dlq.messages import instant
+from dlq.reading import Unpackable
 from dlq.settings import DlqSettings
 from dlq.topics import Progress, check_topics, dump, untold
 from schemas import strict_json
@@ -45,12 +46,14 @@ def read_trail(
     topic = settings.topic_prefix + DLQ_AUDIT_TOPIC
     check_topics(settings.kafka, [topic])
     lines, unreadable = [], 0
-    for message in dump(settings.kafka, [topic], since, progress):
+    bad = Unpackable()
+    for message in dump(settings.kafka, [topic], since, progress, bad):
         line = line_in(record_of(message))
         if line is None:
             unreadable += 1
         else:
             lines.append(line)
+    bad.tell(warn)
     if unreadable:
         warn(f"{unreadable} records of {DLQ_AUDIT_TOPIC} can't be read and were left out")
     return sorted(lines, key=lambda line: line.at)

@@ -1,20 +1,25 @@
 """Letters as they are read from Kafka, each with its state."""
 
+import json
 import time
+import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from dlq.contents import whole
+from dlq.contents import SOME, SOME_BYTES, GoneError, parts, whole, whole_letters
 from dlq.dialects import NAMES
+from dlq.filters import Filter, search_for
 from dlq.ledger import State
 from dlq.letter import Replay, headers_of
-from dlq.letters import DeadLetter
-from dlq.reading import read_ledger, read_letters
+from dlq.letters import DeadLetter, letter_in
+from dlq.reading import read_ledger, read_letters, settled
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError, dump
+from schemas.kafka.record import KafkaRecord
 from tests.dlq.making import NOW, enter, letter, many, produce, put
 
 TEN_THOUSAND_S = 2.0
@@ -119,6 +124,69 @@ def test_ten_thousand_letters_are_read_within_two_seconds(settings: DlqSettings)
     begin = time.monotonic()
     assert len(read_letters(settings)) == 10_000
     assert time.monotonic() - begin < TEN_THOUSAND_S
+
+
+# what letters hold
+
+
+def test_values_stay_on_their_topic_while_letters_are_read(settings: DlqSettings) -> None:
+    put(settings, *(letter(f"l-{n}", checkout=f"c-{n}", value=bytes([n]) * 900_000) for n in range(60)))
+    tracemalloc.start()
+    found = read_letters(settings)
+    listed, peak = tracemalloc.get_traced_memory()
+    assert {each.value_bytes for each in found} == {900_000}
+    assert (listed < 1_000_000, peak < 30_000_000) == (True, True)
+    tracemalloc.reset_peak()
+    for each in whole_letters(settings, found):
+        assert each.value == bytes([int(each.id[2:])]) * 900_000
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_what_is_looked_for_in_values_is_looked_for_while_they_are_there(settings: DlqSettings) -> None:
+    put(settings, letter("a", value=b"needle 1"), letter("b", value=b"hay"), letter("c", headers=[("h", b"Needle")]))
+    found = read_letters(settings, search=search_for(["needle", "n.*1"]))
+    assert {each.id: sorted(each.found) for each in found} == {"a": ["n.*1", "needle"], "b": [], "c": ["needle"]}
+    assert [each.id for each in found if Filter(match=["needle", "n.*1"]).matches(each)] == ["a"]
+
+
+def test_parts_are_bounded_by_count_and_by_bytes() -> None:
+    (one,) = settled([letter_in(KafkaRecord("payment.dlq", 0, 0, NOW, b"k", b"v", []))], {})
+    large = replace(one, size_bytes=SOME_BYTES // 2)
+    assert [len(each) for each in parts([one] * (SOME + 1))] == [SOME, 1]
+    assert [len(each) for each in parts([large] * 5)] == [2, 2, 1]
+    assert [len(each) for each in parts([replace(one, size_bytes=3 * SOME_BYTES)] * 2)] == [1, 1]
+
+
+def test_a_letter_that_is_gone_meanwhile_is_named(settings: DlqSettings) -> None:
+    put(settings, letter("here"))
+    found = only(read_letters(settings))
+    gone = replace(found, place=(found.place[0], found.place[1], found.place[2] + 5))
+    with pytest.raises(GoneError, match=r"letter here lies no longer at .*payment\.dlq/\d/\d"):
+        whole(settings, gone)
+
+
+def test_an_entry_under_the_key_of_another_letter_hides_nothing(settings: DlqSettings) -> None:
+    put(settings, letter("here"))
+    topic = f"{settings.topic_prefix}dlq.ledger"
+    other = {"service": "warehouse", "letter": "x", "state": "resolved", "at": "2026-01-01T00:00:00Z", "by": "x"}
+    produce(settings, [{"topic": topic, "key": b"payment/here", "value": json.dumps(other).encode()}])
+    said: list[str] = []
+    assert only(read_letters(settings, warn=said.append)).state is State.OPEN
+    assert said == ["1 records of dlq.ledger can't be read and were left out"]
+
+
+def test_a_record_that_cannot_be_unpacked_hides_no_other(settings: DlqSettings) -> None:
+    put(settings, letter("before"))
+    topic = f"{settings.topic_prefix}payment.dlq"
+    bomb = Producer({**settings.kafka, "compression.type": "zstd", "message.max.bytes": 200_000_000})
+    for partition in range(2):
+        bomb.produce(topic, bytes(90_000_000), b"zeros", partition=partition)
+    assert bomb.flush(30) == 0
+    put(settings, letter("after", checkout="c-1"), letter("beside", checkout="c-2"))
+    said: list[str] = []
+    assert {each.id for each in read_letters(settings, warn=said.append)} == {"before", "after", "beside"}
+    assert said[0].startswith(f"2 records can't be decompressed and were left out, the first at {topic}/")
 
 
 # dump
