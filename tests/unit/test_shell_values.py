@@ -286,6 +286,8 @@ def test_the_kafka_key_is_the_ordering_key_unless_said_otherwise(
     assert Record("t", "c-1", b"", **given_key).kafka_key == kafka_key  # type: ignore[arg-type]
 
 
+EDITED: Final = str(UUID(int=0xA3))
+
 LETTER: Final = Letter(
     id=str(UUID(int=8)),
     event_id=UUID(int=7),
@@ -310,7 +312,7 @@ LETTER: Final = Letter(
         headers=[("ce_id", b"1"), ("same", b"1"), ("same", b"2"), ("none", None), ("binary", b"\xff\xfe"), ("", b"")],
     ),
     operation="void",
-    replay=Replay("job-9", 2, "a3"),
+    replay=Replay("job-9", 2, EDITED, EDITED),
 )
 DLQ_HEADERS: Final = {
     "dlq-id": str(UUID(int=8)),
@@ -337,8 +339,8 @@ DLQ_HEADERS: Final = {
     "dlq-original-timestamp": "2026-03-01T12:00:00.000000Z",
     "dlq-replay-count": "2",
     "dlq-replay-id": "job-9",
-    "dlq-edit-of": "a3",
-    "dlq-edit-root": "",
+    "dlq-edit-of": EDITED,
+    "dlq-edit-root": EDITED,
     "dlq-value-bytes": "2",
     "dlq-value-sha256": sha256(b"\0\xff").hexdigest(),
     "dlq-value-cut": "",
@@ -461,7 +463,7 @@ def test_a_replay_brings_the_message_and_what_the_service_has_to_know_and_no_mor
     assert set(told) == {
         *("dlq-id", "dlq-event-id", "dlq-service", "dlq-first-failed-at", "dlq-replay-id", "dlq-replay-count"),
         *("dlq-original-topic", "dlq-original-partition", "dlq-original-offset", "dlq-original-timestamp"),
-        "dlq-edit-of",
+        *("dlq-edit-of", "dlq-edit-root"),
     }
 
 
@@ -483,7 +485,7 @@ def test_what_is_replayed_and_dies_fifty_times_stays_what_it_was(origin: KafkaRe
         assert [name for name, _ in letter.headers] == [*(name for name, _ in origin.headers), *DLQ_HEADERS]
         info = letter.info
         assert (info["dlq-original-topic"], info["dlq-original-offset"]) == ("test.checkout.failed", str(2**40))
-        assert (info["dlq-event-id"], info["dlq-edit-of"]) == (str(UUID(int=7)), "a3")
+        assert (info["dlq-event-id"], info["dlq-edit-of"]) == (str(UUID(int=7)), EDITED)
         assert info["dlq-first-failed-at"] == DLQ_HEADERS["dlq-first-failed-at"]
         assert letter.replay_count == hop + 1
         written = dies_again(letter, f"job-{hop}", offset=1000 + hop)
@@ -502,7 +504,7 @@ def test_each_replay_is_a_message_of_its_own_for_the_inbox() -> None:
     assert first.seen.event_id != LETTER.event_id
     assert (first.event_id, first.letter_id) == (LETTER.event_id, LETTER.id)
     assert (first.place, first.first_failed_at) == (("test.payment.retry", 1, 5), a.AT)
-    assert first.replay == Replay("job-1", 3, "a3")
+    assert first.replay == Replay("job-1", 3, EDITED, EDITED)
 
 
 @pytest.mark.parametrize(
