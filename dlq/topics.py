@@ -28,6 +28,8 @@ BOUNDED: Final = {
     # one answer of a broker, which is unpacked as a whole: compressed, it may hold 250 times as much. A larger message
     # still comes, alone
     "fetch.max.bytes": 1024 * 1024,
+    # at a topic's end the broker says so at once
+    "fetch.wait.max.ms": 20,
     "max.partition.fetch.bytes": 64 * 1024,
 }
 """A reader's memory: dead letters may be large, and a command has to live with a container's few hundred MiB.
