@@ -1,13 +1,14 @@
 """What letters hold, read again from where they lie: whole letters, a few megabytes of them at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
 from dlq.failing import DlqError
 from dlq.letters import DeadLetter, letter_in
 from dlq.settings import DlqSettings
-from dlq.topics import pick
+from dlq.topics import Picker
 from schemas.kafka.record import record_of
 
 SOME_BYTES: Final = 8 * 1024 * 1024
@@ -20,7 +21,8 @@ class GoneError(DlqError):
 
 def whole(settings: DlqSettings, letter: DeadLetter) -> DeadLetter:
     """A letter with all that it holds. Raises GoneError, KafkaException."""
-    return next(whole_letters(settings, [letter]))
+    with closing(Picker(settings.kafka)) as picker:
+        return next(_held(picker, [letter]))
 
 
 def whole_letters(settings: DlqSettings, letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
@@ -28,8 +30,9 @@ def whole_letters(settings: DlqSettings, letters: Iterable[DeadLetter]) -> Itera
 
     Raises GoneError, KafkaException.
     """
-    for some in parts(letters):
-        yield from _held(settings, some)
+    with closing(Picker(settings.kafka)) as picker:
+        for some in parts(letters):
+            yield from _held(picker, some)
 
 
 def parts(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
@@ -46,9 +49,9 @@ def parts(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
         yield run
 
 
-def _held(settings: DlqSettings, letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
+def _held(picker: Picker, letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
     places = {letter.place for letter in letters if letter.slim}
-    found = {(x.topic, x.partition, x.offset): x for x in map(record_of, pick(settings.kafka, places))}
+    found = {(x.topic, x.partition, x.offset): x for x in map(record_of, picker.pick(places))}
     for letter in letters:
         if not letter.slim:
             yield letter
@@ -71,5 +74,5 @@ class Ahead:
         """The first `count` of `left`, of its first part at most. Raises GoneError, KafkaException."""
         wanted = left[:count]
         if any(letter.place not in self._held for letter in wanted):
-            self._held = {x.place: x for x in _held(self._settings, next(parts(left)))}
+            self._held = {x.place: x for x in whole_letters(self._settings, next(parts(left)))}
         return [replace(self._held[letter.place], entry=letter.entry) for letter in wanted]

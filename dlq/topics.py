@@ -28,6 +28,8 @@ BOUNDED: Final = {
     # one answer of a broker, which is unpacked as a whole: compressed, it may hold 250 times as much. A larger message
     # still comes, alone
     "fetch.max.bytes": 1024 * 1024,
+    # at a topic's end the broker says so at once
+    "fetch.wait.max.ms": 20,
     "max.partition.fetch.bytes": 64 * 1024,
 }
 """A reader's memory: dead letters may be large, and a command has to live with a container's few hundred MiB.
@@ -83,27 +85,39 @@ def dump(
         yield from _read(consumer, spans, progress, left_out)
 
 
-def pick(kafka: Kafka, places: Collection[tuple[str, int, int]]) -> Iterator[Message]:
-    """The messages that lie there, in each partition's order; those that are gone are left out. Raises KafkaException.
+class Picker:
+    """Reads single messages by where they lie, over one connection. Raises KafkaException. Use `close` at the end."""
 
-    Everything between the first and the last of a partition is read, and nothing of it kept.
-    """
-    wanted = set(places)
-    spans: dict[Place, tuple[int, int]] = {}
-    for topic, partition, offset in wanted:
-        low, high = spans.get((topic, partition), (offset, offset + 1))
-        spans[topic, partition] = min(low, offset), max(high, offset + 1)
-    there = bounds(kafka, sorted({topic for topic, _ in spans})) if spans else {}
-    spans = {x: (max(low, there[x][0]), min(high, there[x][1])) for x, (low, high) in spans.items() if x in there}
-    spans = {place: (low, high) for place, (low, high) in spans.items() if low < high}
-    if not spans:
-        return
-    with closing(_consumer(kafka)) as consumer:
-        consumer.list_topics(timeout=_TIMEOUT_S)
-        consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
-        for message in _read(consumer, spans, untold, lambda *_: None):
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka, self._consumer = kafka, _consumer(kafka)
+        self._consumer.list_topics(timeout=_TIMEOUT_S)
+
+    def pick(self, places: Collection[tuple[str, int, int]]) -> Iterator[Message]:
+        """The messages that lie there, in each partition's order; those that are gone are left out.
+
+        Everything between the first and the last of a partition is read, and nothing of it kept.
+        """
+        wanted, spans = set(places), self._spans(places)
+        if not spans:
+            return
+        self._consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
+        for message in _read(self._consumer, spans, untold, lambda *_: None):
             if (message.topic(), message.partition(), message.offset()) in wanted:
                 yield message
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._consumer.close()
+
+    def _spans(self, places: Collection[tuple[str, int, int]]) -> dict[Place, tuple[int, int]]:
+        """(first, next after the last) of each partition, as far as it is still there."""
+        spans: dict[Place, tuple[int, int]] = {}
+        for topic, partition, offset in places:
+            low, high = spans.get((topic, partition), (offset, offset + 1))
+            spans[topic, partition] = min(low, offset), max(high, offset + 1)
+        there = bounds(self._kafka, sorted({topic for topic, _ in spans})) if spans else {}
+        cut = {x: (max(low, there[x][0]), min(high, there[x][1])) for x, (low, high) in spans.items() if x in there}
+        return {place: (low, high) for place, (low, high) in cut.items() if low < high}
 
 
 def _consumer(kafka: Kafka) -> Consumer:
