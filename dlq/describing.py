@@ -130,7 +130,7 @@ def _cut(info: dict[str, str]) -> str:
     """What a letter that is too large holds of its message."""
     if not info["dlq-value-cut"]:
         return ""
-    return f"{info['dlq-value-cut']} of {info['dlq-value-bytes']} bytes with SHA-256 {info['dlq-value-sha256']}"
+    return f"{info['dlq-value-cut']}; the whole value's SHA-256 is {info['dlq-value-sha256']}"
 
 
 def _section(console: Console, title: str, text: str = "") -> None:

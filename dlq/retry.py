@@ -25,11 +25,11 @@ def retry_record(letter: DeadLetter, job: str) -> Out:
     from dlq.letter import originals  # noqa: PLC0415 - brings SQLAlchemy, for which nobody should wait
 
     said = {name: letter.info[name] for name in _KEPT} | {
+        # edits of an earlier version name the letter before them only
+        "dlq-edit-root": letter.info["dlq-edit-root"] or letter.info["dlq-edit-of"],
         "dlq-id": letter.id,
         "dlq-event-id": letter.info["dlq-event-id"] or letter.id,
         "dlq-service": letter.service,
-        # edits of an earlier version name the letter before them only
-        "dlq-edit-root": letter.info["dlq-edit-root"] or letter.info["dlq-edit-of"],
         "dlq-first-failed-at": rfc3339(letter.first_failed_at),
         "dlq-replay-id": job,
         "dlq-replay-count": str(letter.replay_count + 1),

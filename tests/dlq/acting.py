@@ -32,7 +32,7 @@ from dlq.topics import dump
 from schemas.choreography import LEDGER_TOPIC, retry_topic
 from schemas.codec import Codec
 from schemas.envelope import Envelope, Header
-from schemas.events import CheckoutRequested, Event, Line
+from schemas.events import CheckoutAccepted, Event, Line
 from schemas.kafka.record import KafkaRecord
 from schemas.registry import register
 from schemas.registry_client import registry_client
@@ -56,7 +56,7 @@ class Ran:
         return json.loads(self.out)
 
 
-def requested(checkout_id: str, **changes: Any) -> CheckoutRequested:
+def accepted(checkout_id: str, **changes: Any) -> CheckoutAccepted:
     fields = {
         "checkout_id": checkout_id,
         "customer_id": "customer-1",
@@ -64,8 +64,9 @@ def requested(checkout_id: str, **changes: Any) -> CheckoutRequested:
         "currency": "EUR",
         "total_minor": 2500,
         "lines": (Line(sku="sku-1", quantity=2, unit_price_minor=1250),),
+        "expires_at": START + timedelta(days=1),
     }
-    return CheckoutRequested(**{**fields, **changes})
+    return CheckoutAccepted(**{**fields, **changes})
 
 
 class Desk:
@@ -91,15 +92,15 @@ class Desk:
     def letter(self, n: int = 0, *, value: bytes | None = None, **more: Any) -> dead.Letter:
         """The n-th letter: of its own checkout, failed n seconds after the first."""
         lane = more.pop("lane", f"c-{n}")
-        topic = more.pop("topic", "checkout.requested")
-        headers: list[Header] = more.pop("headers", [("ce_type", b"checkout.requested"), ("traceparent", b"00-aa")])
+        topic = more.pop("topic", "checkout.accepted")
+        headers: list[Header] = more.pop("headers", [("ce_type", b"checkout.accepted"), ("traceparent", b"00-aa")])
         origin = KafkaRecord(
             topic=self.prefix + topic,
             partition=0,
             offset=more.pop("offset", n),
             timestamp=START,
             key=more.pop("key", lane.encode()),
-            value=self.encoded(requested(lane)) if value is None else value,
+            value=self.encoded(accepted(lane)) if value is None else value,
             headers=headers,
         )
         fields: dict[str, Any] = {
@@ -107,7 +108,7 @@ class Desk:
             "event_id": uuid.uuid4(),
             "service": "payment",
             "group": f"{self.prefix}payment",
-            "handler": "on_checkout_requested",
+            "handler": "on_checkout_accepted",
             "handler_version": "1",
             "disposition": dead.Disposition.FATAL,
             "fault": dead.Fault(error_class="ValueError", message="no", fingerprint="f" * 16),

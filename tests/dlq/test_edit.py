@@ -22,7 +22,7 @@ from dlq.letter import text_headers
 from dlq.locks import Change, EditError, assign, changes, check_locks
 from dlq.messages import headers_of
 from dlq.wire import Wire
-from schemas.events import CheckoutRequested
+from schemas.events import CheckoutAccepted
 from schemas.registry import published
 from tests.dlq.acting import START, Desk, desk_on, ended
 from tests.servers import TestServers
@@ -192,9 +192,9 @@ def test_an_assignment_that_means_nothing_is_refused(assignment: str, sentence: 
 # on real topics
 
 
-def _value(desk: Desk, letter_id: str) -> CheckoutRequested:
-    event = desk.codec.decode("checkout.requested", desk.letters()[letter_id].value).event
-    assert isinstance(event, CheckoutRequested)
+def _value(desk: Desk, letter_id: str) -> CheckoutAccepted:
+    event = desk.codec.decode("checkout.accepted", desk.letters()[letter_id].value).event
+    assert isinstance(event, CheckoutAccepted)
     return event
 
 
@@ -215,7 +215,7 @@ def test_an_edited_letter_takes_the_old_ones_place_in_one_step(desk: Desk) -> No
     assert old.entry is not None
     assert (old.entry.edited_to, old.entry.by, old.entry.why) == (new, "ann", "sku renamed")
     assert UUID(new).version == 7
-    schema_id = str(desk.schema_ids[f"{desk.prefix}checkout.requested-value"])
+    schema_id = str(desk.schema_ids[f"{desk.prefix}checkout.accepted-value"])
     changed = {"dlq-id": new, "dlq-edit-of": made.id, "dlq-edit-root": made.id, "dlq-schema-id": schema_id}
     assert letter.info == old.info | changed
     assert letter.key == old.key
@@ -234,8 +234,8 @@ def test_only_the_edited_letter_is_ever_sent(desk: Desk) -> None:
     [message] = desk.retried()
     said = text_headers(message)
     assert (said["dlq-id"], said["dlq-edit-of"], said["dlq-edit-root"]) == (new, old, old)
-    event = desk.codec.decode("checkout.requested", message.value()).event
-    assert isinstance(event, CheckoutRequested)
+    event = desk.codec.decode("checkout.accepted", message.value()).event
+    assert isinstance(event, CheckoutAccepted)
     assert event.lines[0].sku == "sku-2"
     assert ("traceparent", b"00-aa") in headers_of(message)
 
@@ -417,7 +417,7 @@ def test_a_letter_of_an_older_schema_is_edited_into_the_newest(desk: Desk) -> No
         (None, "no value (a tombstone)"),
         ("cut", "not schema id"),
         ("long", "3 more bytes follow the record"),
-        ("other", "is checkout.failed, not checkout.requested"),
+        ("other", "is checkout.failed, not checkout.accepted"),
     ],
 )
 @pytest.mark.slow
@@ -441,9 +441,9 @@ def test_a_letter_that_cannot_be_read_is_repaired_with_a_whole_value(
 
 
 def _whole(desk: Desk, value: bytes) -> dict[str, Any]:
-    envelope = desk.codec.decode("checkout.requested", value)
+    envelope = desk.codec.decode("checkout.accepted", value)
     event = envelope.event
-    assert isinstance(event, CheckoutRequested)
+    assert isinstance(event, CheckoutAccepted)
     return {
         "event_id": str(envelope.event_id),
         "checkout_id": event.checkout_id,
@@ -476,5 +476,5 @@ def test_a_repair_says_its_event_where_the_letter_does_not(desk: Desk, tmp_path:
     file.write_text(json.dumps(_whole(desk, desk.letter().origin.value or b"")))
     ran = desk.dlq("edit", "x-1", "--file", str(file), "--yes")
     assert (ran.code, "is no event of ours" in ran.err) == (2, True)
-    new = _edited(desk, "x-1", "--file", str(file), "--event-type", "checkout.requested")
-    assert desk.letters()[new].event_type == "checkout.requested"
+    new = _edited(desk, "x-1", "--file", str(file), "--event-type", "checkout.accepted")
+    assert desk.letters()[new].event_type == "checkout.accepted"

@@ -162,7 +162,7 @@ def test_a_replay_brings_no_header_that_stands_for_others_and_ours_once(found: K
 
 
 def edit_of(letter: DeadLetter) -> dict[str, str]:
-    draft = Draft(letter=letter, event_type="checkout.requested", newest=Versioned(1, {}))
+    draft = Draft(letter=letter, event_type="checkout.accepted", newest=Versioned(1, {}))
     made = new_headers(letter, Edit(draft=draft, new_id="new", value=b"", changes=[]))
     return {name: (value or b"").decode() for name, value in made}
 
@@ -171,7 +171,7 @@ def test_an_edit_names_the_letter_that_the_service_wrote_and_where_its_message_l
     origin: list[Header] = [
         ("dlq-id", b"root"),
         ("dlq-service", b"payment"),
-        ("dlq-original-topic", b"checkout.requested"),
+        ("dlq-original-topic", b"checkout.accepted"),
         ("dlq-original-partition", b"3"),
         ("dlq-original-offset", b"7"),
         (PACKED, b"[]"),

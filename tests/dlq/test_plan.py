@@ -57,10 +57,10 @@ def test_letters_go_in_the_order_in_which_they_failed() -> None:
 
 def test_letters_of_one_moment_go_as_they_lay_on_their_topic() -> None:
     letters = [
-        dead("d", original_topic="t2", original_partition="0", original_offset="0"),
-        dead("c", original_topic="t1", original_partition="1", original_offset="0"),
-        dead("b", original_topic="t1", original_partition="0", original_offset="10"),
-        dead("a", original_topic="t1", original_partition="0", original_offset="9"),
+        dead("d", original_topic="checkout.failed", original_partition="0", original_offset="0"),
+        dead("c", original_topic="checkout.accepted", original_partition="1", original_offset="0"),
+        dead("b", original_topic="checkout.accepted", original_partition="0", original_offset="10"),
+        dead("a", original_topic="checkout.accepted", original_partition="0", original_offset="9"),
     ]
     assert sent(make_plan(letters)) == ["a", "b", "c", "d"]
 
@@ -123,12 +123,11 @@ def test_a_letter_that_its_service_did_not_write_is_refused(dialect: str) -> Non
 
 def test_a_letter_whose_value_is_cut_is_refused_and_says_where_all_of_it_lies() -> None:
     place = {"original_partition": "3", "original_offset": "7"}
-    cut: dict[str, Any] = {"value_cut": "head of 1,000 bytes", "value_bytes": "5000000", **place}
+    cut: dict[str, Any] = {"value_cut": "this letter has the first 1,000 of 5,000,000 bytes of the value", "value_bytes": "5000000", **place}
     refusal = refusal_of(dead("a", **cut))
     assert refusal is not None
     assert refusal.sentence == (
-        "it holds only the head of 1,000 bytes of a value of 5000000 bytes; "
-        "the whole message lies at checkout.accepted/3/7"
+        "this letter has the first 1,000 of 5,000,000 bytes of the value; the whole message lies at checkout.accepted/3/7"
     )
 
 
@@ -152,10 +151,10 @@ def test_refusals_are_counted_by_reason_and_do_not_use_up_the_limit() -> None:
 
 
 def test_the_summary_counts_services_events_dispositions_and_causes() -> None:
-    letters = [dead("a"), dead("b", service="checkout", fingerprint="f2"), dead("c", disposition="deadline")]
+    letters = [dead("a"), dead("b", service="warehouse", fingerprint="f2"), dead("c", disposition="deadline")]
     summary = make_plan(letters).summary()
     assert summary["send"] == 3
-    assert summary["by_service"] == {"payment": 2, "checkout": 1}
+    assert summary["by_service"] == {"payment": 2, "warehouse": 1}
     assert summary["by_event_type"] == {"checkout.accepted": 3}
     assert summary["by_disposition"] == {"fatal": 2, "deadline": 1}
     assert summary["by_fingerprint"] == {"f1": 2, "f2": 1}

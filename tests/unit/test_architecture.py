@@ -154,13 +154,17 @@ def test_a_decision_reads_no_clock_and_throws_no_dice(source: str) -> None:
     assert not [name for name in calls(source) if name.endswith((".now", ".utcnow", ".today"))]
 
 
-OBSERVER_CORE: Final = ("timeline", "states", "steps", "rules", "summary", "index", "watermark", "overview", "detail")
+OBSERVER_CORE: Final = (
+    *("timeline", "states", "steps", "rules", "summary", "index", "watermark", "overview", "detail"),
+    *("texts", "instants", "pending"),
+)
 
 
 @pytest.mark.parametrize("name", OBSERVER_CORE)
 def test_the_core_of_the_observer_is_pure(name: str) -> None:
     source, core = f"services/observer/{name}.py", [f"services.observer.{each}" for each in OBSERVER_CORE]
-    assert not strangers(source, "schemas.choreography", "schemas.envelope", "schemas.events", *core)
+    schemas = ("schemas.cards", "schemas.choreography", "schemas.envelope", "schemas.events")
+    assert not strangers(source, *schemas, *core)
     assert not [module for module in imported(source) if module.split(".")[0] not in (*stdlib_module_names, *TOPS)]
     assert not [module for module in imported(source) if within(module, *CLOCKS)]
 
