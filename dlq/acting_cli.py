@@ -28,7 +28,6 @@ from dlq.telling import refusal_lines, refusals_json
 
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Such as lines[0].quantity=2.")]
 JsonFile = Annotated[Path | None, typer.Option("--file", metavar="JSON", help="The whole value, edited elsewhere.")]
-EventType = Annotated[str, typer.Option("--event-type", metavar="NAME", help="Where the letter does not say it.")]
 
 Act = Callable[[DlqSettings, Sequence[DeadLetter], Author], Done]
 
@@ -123,7 +122,6 @@ def edit_command(  # noqa: PLR0913 - two ways to say what changes
     *,
     sets: Sets = None,
     file: JsonFile = None,
-    event_type: EventType = "",
     why: Why = "",
     topic: Topic = None,
     yes: Yes = False,
@@ -140,7 +138,7 @@ def edit_command(  # noqa: PLR0913 - two ways to say what changes
         settings = read_settings()
         letter = whole(settings, find(picking.read(settings, topic), letter_id))
         with closing(Wire(settings)) as wire:
-            draft = draft_of(wire, letter, event_type)
+            draft = draft_of(wire, letter)
         with _data(draft.data, draft.why, sets, file) as data:
             edit = edited(draft, data)
         if edit is None:

@@ -50,12 +50,10 @@ class Edit:
     changes: list[Change]
 
 
-def draft_of(wire: Wire, letter: DeadLetter, event_type: str = "") -> Draft:
-    """A letter, whole, to be edited. event_type: where it does not say it. Raises EditError, NoRegistryError."""
+def draft_of(wire: Wire, letter: DeadLetter) -> Draft:
+    """A letter, whole, to be edited. Raises EditError, NoRegistryError."""
     check_editable(letter)
-    if event_type and letter.event_type and event_type != letter.event_type:
-        raise EditError(f"{letter.id} is of {letter.event_type}, and an edit of it stays so; not {event_type}")
-    event = letter.event_type or event_type
+    event = letter.event_type
     newest = wire.newest(event)
     draft = Draft(letter=letter, event_type=event, newest=newest)
     try:
@@ -140,6 +138,5 @@ def new_headers(letter: DeadLetter, edit: Edit) -> list[Header]:
         "dlq-schema-id": str(edit.draft.newest.id),
         "dlq-replay-count": str(letter.replay_count),
     }
-    said["dlq-original-topic"] = said["dlq-original-topic"] or letter.topic_prefix + edit.draft.event_type
     kept = [(name, value) for name, value in letter.headers if name not in said and name != PACKED]
     return [*kept, *((name, value.encode("utf-8", "replace")) for name, value in said.items())]

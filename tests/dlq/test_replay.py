@@ -6,6 +6,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -116,9 +117,8 @@ def _places(messages: list[Message]) -> dict[bytes, int]:
 
 
 def test_a_letter_without_key_or_value_comes_back_without(desk: Desk) -> None:
-    made = desk.letter()
-    desk.say("payment.dlq", None, None, [("dlq-id", b"x-1"), ("dlq-service", b"payment")])
-    desk.put(made)
+    made, bare = desk.letter(0), desk.letter(1)
+    desk.put(made, replace(bare, origin=replace(bare.origin, key=None, value=None)))
     assert desk.dlq("replay", "--yes").code == 0
     assert {(message.key() is None, message.value() is None) for message in desk.retried()} == {
         (True, True),
