@@ -117,7 +117,7 @@ def _change(
     return 1 if ids and done.refused else 0
 
 
-def edit_command(  # noqa: PLR0913 - two ways to say what changes
+def edit_command(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
     *,
     sets: Sets = None,

@@ -124,14 +124,14 @@ def test_a_letter_that_its_service_did_not_write_is_refused(dialect: str) -> Non
 def test_a_letter_whose_value_is_cut_is_refused_and_says_where_all_of_it_lies() -> None:
     place = {"original_partition": "3", "original_offset": "7"}
     cut: dict[str, Any] = {
-        "value_cut": "this letter has the first 1,000 of 5,000,000 bytes of the value",
+        "value_cut": "this letter has 1,000 of 5,000,000 bytes",
         "value_bytes": "5000000",
         **place,
     }
     refusal = refusal_of(dead("a", **cut))
     assert refusal is not None
     assert refusal.sentence == (
-        "this letter has the first 1,000 of 5,000,000 bytes of the value; the whole message lies at checkout.accepted/3/7"
+        "this letter has 1,000 of 5,000,000 bytes; the whole message lies at checkout.accepted/3/7"
     )
 
 
