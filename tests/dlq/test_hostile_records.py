@@ -23,6 +23,7 @@ from dlq.groups import groups
 from dlq.jobs import UnknownJobError, interrupted, jobs_in
 from dlq.ledger import Entry, State, entry_of_record
 from dlq.letters import DeadLetter, letter_in, slim
+from dlq.messages import whole_number
 from dlq.metrics import Letters, Look
 from dlq.plan import make_plan, refusal_of
 from dlq.reading import settled
@@ -299,3 +300,20 @@ def test_lines_about_a_letter_are_found_by_key_by_name_and_by_job() -> None:
     letter = letter_in(record("payment.dlq", b"k", b"v", [[("dlq-id", b"l"), ("dlq-service", b"payment")]], 0, ""))
     lines = [Line(at=NOW, key="payment/l", fields={}), Line(at=NOW, key="x", fields={"letters": ["l"]})]
     assert list(about([*lines, Line(at=NOW, key="y", fields={"letters": 1})], letter)) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("", 7), ("0", 0), ("12", 12), ("-1", 7), ("9" * 5000, 7), ("\u0663", 7), ("1\n", 7), ("x", 7)]
+)
+def test_a_number_that_is_none_is_another(text: str, number: int) -> None:
+    assert whole_number(text, 7) == number
+
+
+@pytest.mark.parametrize("name", ["dlq-replay-count", "dlq-original-partition", "dlq-original-offset"])
+def test_a_number_of_five_thousand_digits_is_none(name: str) -> None:
+    headers: list[Header] = [("dlq-id", b"l"), ("dlq-service", b"payment"), (name, b"9" * 5000)]
+    found = record("payment.dlq", b"k", b"v", [headers], 0, "")
+    letter = letter_in(found)
+    assert (letter.dialect, letter.replay_count) == (OURS, 0)
+    assert make_plan([letter], [letter]).send == (letter,)
+    assert not _said(found, letter).is_letter

@@ -18,9 +18,11 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from compose.publisher import to_json
 from schemas.choreography import topics
 from schemas.codec import avsc
+from schemas.events import CheckoutCancelRequested
 from schemas.registry import COMPATIBILITY
 from tests.servers import TestServers
 from tests.system import Letter, System, free_port
+from tests.unit.test_terminal import hostile
 
 CHECKOUT: Final = Path(sys.executable).with_name("checkout")
 ROOT: Final = Path(__file__).parents[2]
@@ -114,6 +116,52 @@ def test_publish_names_file_line_and_field_of_a_bad_line_and_publishes_nothing(
     assert one_line(result).startswith(f"checkout publish: {file}:3: ")
     assert field in one_line(result)
     assert not [m for m in system.messages("checkout.requested") if m.key() == honest["checkout_id"].encode()]
+
+
+def test_publish_takes_files_as_windows_writes_them(system: System, tmp_path: Path) -> None:
+    first, second = good(), good(customer_id="a\u2028b\x85c")
+    file = tmp_path / "requests.jsonl"
+    text = "".join(json.dumps(request, ensure_ascii=False) + "\r\n" for request in (first, second))
+    file.write_bytes(text.encode("utf-8-sig"))
+    result = checkout(system.env, "publish", str(file))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "2 published\n", "")
+    system.await_status("checkout", first["checkout_id"], "captured")
+    system.await_status("checkout", second["checkout_id"], "failed")
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", "UTF-16"), ("utf-32-le", "UTF-32"), ("latin-1", "Latin-1")])
+def test_publish_names_an_encoding_that_it_does_not_read(
+    system: System, tmp_path: Path, encoding: str, named: str
+) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes((json.dumps(good(customer_id="é"), ensure_ascii=False) + "\n").encode(encoding))
+    result = checkout(system.env, "publish", str(file))
+    assert result.returncode == 1
+    assert named in one_line(result)
+    assert "save it as UTF-8" in one_line(result)
+
+
+HOSTILE: Final = "\x1b]0;owned\x07\x1b[2J\u202e\u200b[/] [bold red]PAID[/bold red] :smile:"
+
+
+def test_show_prints_what_a_shop_wrote_and_no_terminal_obeys_it(system: System) -> None:
+    request = system.request(method="slow")
+    system.publish(request)
+    system.shop.publish(CheckoutCancelRequested(checkout_id=request.checkout_id, reason=HOSTILE))
+    system.shop.flush()
+    system.await_rest([request.checkout_id])
+    # a cell of a table is folded
+    for form, expected in (([], "[/]"), (["--json"], "[/] [bold red]PAID[/bold red] :smile:")):
+        result = checkout(system.env, "show", request.checkout_id, *form)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert not hostile(result.stdout.replace("\n", ""))
+        assert expected in result.stdout
+
+
+def test_show_of_what_can_be_no_id_is_one_line(system: System) -> None:
+    result = checkout(system.env, "show", f"x{HOSTILE}")
+    assert result.returncode == 1
+    assert one_line(result).startswith(r"checkout show: no checkout is called x\x1b]0;owned\x07")
 
 
 def test_publish_from_standard_input_names_its_line(system: System) -> None:
