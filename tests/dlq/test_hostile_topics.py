@@ -24,7 +24,8 @@ ODD: list[list[Header]] = [
     [("dlq-id", b"odd-4"), ("dlq-service", b"payment"), ("dlq-first-failed-at", b"0001-01-01T00:00:00+23:59")],
     [("dlq-id", b"odd-5"), ("dlq-service", b"payment"), ("dlq-original-timestamp", b"0001-01-01T00:00:00Z")],
     [("dlq-id", b"odd-6"), ("dlq-service", b"payment"), ("outbox-headers", DEEP)],
-    [("dlq-id", b"odd-7"), ("dlq-service", b"payment"), ("dlq-value-cut", b"head of 5 bytes")],
+    [("dlq-id", b"odd-7"), ("dlq-service", b"payment"), ("dlq-value-cut", b"head of 5 bytes"),
+     ("dlq-original-topic", b"checkout.accepted")],
     [("dlq-id", OSC.encode()), ("dlq-service", b"payment")],
     [("dlq-id", b"odd-8"), ("dlq-service", b"payment"), *((name, OSC.encode()) for name in (
         "dlq-error-class", "dlq-error-message", "dlq-error-stack", "dlq-fingerprint", "dlq-disposition", OSC,
@@ -128,5 +129,5 @@ def test_what_can_be_exported_can_be_imported_and_the_rest_is_refused_by_line(od
 
 def test_letters_that_hold_a_part_of_their_message_say_where_all_of_it_lies(odd: Desk) -> None:
     for command in (["replay", "odd-7", "--yes"], ["edit", "odd-7", "--set", "a=b", "--yes"]):
-        assert "holds only the head of 5 bytes" in told(odd, *command)
+        assert "head of 5 bytes; the whole message lies at checkout.accepted/" in told(odd, *command)
     assert "head of 5 bytes" in told(odd, "show", "odd-7")
