@@ -182,7 +182,7 @@ UNREADABLE: Final = {
     "a tombstone": Bad(value(lambda _: None), "no value (a tombstone): events are never deleted by key"),
     "an unknown schema id": Bad(
         value(lambda whole: b"\0" + (999_999).to_bytes(4, "big") + whole[5:]),
-        "schema id 999999 is unknown to the registry",
+        "schema id 999999: unknown to the registry",
     ),
     "the largest schema id": Bad(value(lambda whole: b"\0\xff\xff\xff\xff" + whole[5:]), "schema id 4294967295"),
     "nothing after the schema id": Bad(value(lambda whole: whole[:5]), CUT_SHORT + ", after 5 bytes"),
@@ -628,7 +628,7 @@ def test_a_reason_of_nearly_1_mib_still_lets_go_of_money_and_stock(own: System) 
     own.publish(ev.CheckoutCancelRequested(checkout_id=request.checkout_id, reason=reason))
     own.await_status("checkout", request.checkout_id, "compensated")
     [detail] = [e.detail for _, e in own.events(request.checkout_id) if isinstance(e, ev.CheckoutFailed)]
-    assert detail.startswith("[number removed]")
+    assert detail.startswith("[card number removed, ends 4242]")
     assert len(detail) < 250
 
 
