@@ -38,7 +38,7 @@ def timeline(settings: DlqSettings, letter: DeadLetter, *, progress: Progress = 
         return []
     prefix = settings.topic_prefix
     names = [prefix + topic for topic in topics()]
-    unpack = bool(getattr(settings, "unpack_outbox_headers", False))
+    unpack = settings.unpack_outbox_headers
     found = []
     for message in dump(settings.kafka, names, _earlier(letter.original_at), progress, lambda *_: None):
         # most are of other checkouts: their headers need not be looked at

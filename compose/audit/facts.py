@@ -79,9 +79,10 @@ class Facts:
     """Everything, by checkout_id, by service or by sku.
 
     published: checkout_id -> event type -> the events on the topics, each by identity and content. heard: by service.
-    inbox: identity -> content, by service. outbox: rows not yet published, by service. letters: on its topic, by
-    service. given_up: letters that a service wrote and that are not there. waiting: messages in its retry table.
-    foreign_letters: records on the dead-letter topics that no service wrote.
+    inbox: identity -> contents, by service; None for what was handled before contents were kept. outbox: rows not yet
+    published, by service. letters: on its topic, by service. given_up: letters that a service wrote and that are not
+    there. waiting: messages in its retry table. foreign_letters: records on the dead-letter topics that no service
+    wrote.
     """
 
     checkouts: dict[str, CheckoutRow] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Facts:
     ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict)
     published: dict[str, dict[str, set[tuple[UUID, int]]]] = field(default_factory=dict)
     heard: dict[str, list[Heard]] = field(default_factory=dict)
-    inbox: dict[str, dict[UUID, int | None]] = field(default_factory=dict)
+    inbox: dict[str, dict[UUID, set[int | None]]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
     letters: dict[str, set[LetterFact]] = field(default_factory=dict)
     written: dict[str, set[str]] = field(default_factory=dict)

@@ -150,7 +150,10 @@ def _common(facts: Facts, service: str, topic_prefix: str, db: Connection) -> No
     facts.trails[service] = trails
     group = topic_prefix + service
     handled = db.execute(text("SELECT event_id, content FROM inbox WHERE consumer = :group"), {"group": group})
-    facts.inbox[service] = {row.event_id: row.content for row in handled}
+    inbox = facts.inbox[service] = {}
+    for row in handled:
+        # one identity on two days is two rows
+        inbox.setdefault(row.event_id, set()).add(row.content)
     facts.waiting[service] = db.execute(
         text("SELECT count(*) FROM retries WHERE status IN ('pending', 'compensating')")
     ).scalar_one()

@@ -193,8 +193,8 @@ def never_gone(facts: Facts) -> Iterator[Breach]:
         handled = facts.inbox[service]
         for message in facts.heard[service]:
             # another message under an identity that was handled is none that was handled
-            known = handled.get(message.identity, message.content + 1)
-            if known not in (None, message.content) and message.refused_as not in handled:
+            known = handled.get(message.identity, set())
+            if known.isdisjoint((None, message.content)) and message.refused_as not in handled:
                 yield Breach(6, f"{service} {message.place}", f"message {message.identity} was never handled")
         for gone in facts.given_up.get(service, ()):
             yield Breach(6, f"{service}.dlq", f"{gone.origin} was given up, and its letter {gone.id} is not there")

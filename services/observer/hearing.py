@@ -46,8 +46,7 @@ class Hearing:
         self._memory = Memory(table)
         self._prefix = settings.topic_prefix
         self._keep_us = round(settings.observer_keep_s * SECOND)
-        # of the settings from the version on that has it
-        self._unpack = bool(getattr(settings, "unpack_outbox_headers", False))
+        self._unpack = settings.unpack_outbox_headers
         self._partitions: int = table.partitions
         self._reader = Reader(codec)
         self._elsewhere = elsewhere_topic(app, self._partitions, settings.observer_replication)

@@ -11,6 +11,7 @@ from dlq.metrics import Letters, Look
 from schemas.choreography import SERVICES
 from services.observer.index import Index
 from services.observer.metrics import Metrics as ObserverMetrics
+from services.shell.held_up import HeldUp
 from services.shell.metrics import Metrics
 from tests.alerts.exported import Exported, by_families, by_page, by_registry
 from tests.alerts.files import RECORDS, expressions
@@ -29,6 +30,7 @@ def exported(system: System) -> Exported:
     observer = ObserverMetrics(sources)
     found = OF_PROMETHEUS | by_registry(Metrics("payment").registry) | by_families(exporter().collect())
     found |= by_registry(observer.registry) | by_families(observer.collect())
+    found |= by_families(HeldUp("payment", "", dict).collect())
     wait_for(lambda: "checkout_consumer_lag{" in page(system, "payment"), "payment to have partitions")
     for service in SERVICES:
         found |= by_page(page(system, service))

@@ -52,9 +52,7 @@ def test_a_letter_is_read_as_it_was_written(settings: DlqSettings) -> None:
 
 
 def test_our_own_header_names_are_all_known() -> None:
-    # those of edits and of values that are cut stand on the letters that need them
-    some = {"dlq-edit-root", "dlq-value-bytes", "dlq-value-cut", "dlq-value-sha256"}
-    assert set(NAMES) == {name for name in headers_of(letter()) if name.startswith("dlq-")} | some
+    assert set(NAMES) == {name for name in headers_of(letter()) if name.startswith("dlq-")}
 
 
 def test_a_letter_without_an_entry_is_open_and_one_with_entries_is_what_the_newest_says(settings: DlqSettings) -> None:

@@ -26,7 +26,12 @@ def system(servers: TestServers, scratch: Path) -> Iterator[System]:
 
 
 def authorized(checkout_id: str, **changes: Any) -> Event:
-    values: dict[str, Any] = {"payment_id": "pay_forged", "amount_minor": TOTAL, "currency": "EUR", "capture_before": SOON}
+    values: dict[str, Any] = {
+        "payment_id": "pay_forged",
+        "amount_minor": TOTAL,
+        "currency": "EUR",
+        "capture_before": SOON,
+    }
     return ev.PaymentAuthorized(checkout_id=checkout_id, **values | changes)
 
 
