@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import create_engine, text
 
-from compose.audit.reading import dump
+from compose.audit.reading import records
 from compose.settings import Servers
 from schemas.choreography import SERVICES, topics
 from schemas.codec import Codec
 from schemas.envelope import CHECKOUT_ID
 from schemas.events import to_record
 from schemas.failures import MEANWHILE, entry_of
-from schemas.kafka.record import record_of
 from schemas.terminal import json_text, shown
 from services.shell.reading import read
 
@@ -109,11 +108,11 @@ def _events(servers: Servers, checkout_id: str) -> list[dict[str, Any]]:
 
 
 def _decoded(servers: Servers, codec: Codec, checkout_id: str) -> Iterator[dict[str, Any]]:
-    for message in dump(servers, topics()):
-        if message.key() != checkout_id.encode():
+    for record in records(servers, topics()):
+        if record.key != checkout_id.encode():
             continue
-        delivery = read(record_of(message, unpack=servers.unpack_outbox_headers), codec, servers.topic_prefix)
-        place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        delivery = read(record, codec, servers.topic_prefix)
+        place = f"{record.topic}/{record.partition}/{record.offset}"
         content = {"defect": delivery.defect} if delivery.event is None else to_record(delivery.event)
         yield {"at": delivery.occurred_at, "id": delivery.event_id, "place": place, "content": content}
 

@@ -69,12 +69,14 @@ def dump(
     since: datetime | None = None,
     progress: Progress = untold,
     left_out: LeftOut | None = None,
+    behind: dict[Place, tuple[int, int]] | None = None,
 ) -> Iterator[Message]:
     """Every committed message of these topics, from their beginning to their present end.
 
     topics: full names; those that don't exist are left out. since: from the first message at or after it, in each
     partition by itself. Each partition's messages come in order. left_out: told of each place that the client can't
-    unpack; None: it is an error. Raises KafkaException, also for a broker gone silent.
+    unpack; None: it is an error. behind: told (where reading ended, where it ends) of each partition whose end is behind an
+    open transaction. Raises KafkaException, also for a broker gone silent.
     """
     with closing(_consumer(kafka)) as consumer:
         ends = {place: span for place, span in bounds(kafka, topics).items() if span[1] > span[0]}
@@ -82,7 +84,10 @@ def dump(
         consumer.list_topics(timeout=_TIMEOUT_S)
         spans = ends if since is None else _later(consumer, ends, since)
         consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
-        yield from _read(consumer, spans, progress, left_out)
+        ended: dict[Place, tuple[int, int]] = {}
+        yield from _read(consumer, spans, progress, left_out, ended)
+        if behind is not None:
+            behind.update((place, (end, high)) for place, (end, high) in ended.items() if end < high)
 
 
 class Picker:
@@ -148,8 +153,13 @@ def _later(consumer: Consumer, spans: dict[Place, tuple[int, int]], since: datet
 
 
 def _read(
-    consumer: Consumer, spans: dict[Place, tuple[int, int]], progress: Progress, left_out: LeftOut | None
+    consumer: Consumer,
+    spans: dict[Place, tuple[int, int]],
+    progress: Progress,
+    left_out: LeftOut | None,
+    ends: dict[Place, tuple[int, int]] | None = None,
 ) -> Iterator[Message]:
+    ends = {} if ends is None else ends
     left, total = dict(spans), sum(high - low for low, high in spans.values())
     heard_at = time.monotonic()
     while left:
@@ -168,7 +178,10 @@ def _read(
                 consumer.seek(TopicPartition(*place, offset + 1))
             elif _is_message(message) and offset < high:
                 yield message
-            if (error is not None and error.code() not in _UNPACKABLE) or offset >= high - 1:
+            at_end = error is not None and error.code() not in _UNPACKABLE
+            if at_end:
+                ends[place] = (offset, high)
+            if at_end or offset >= high - 1:
                 del left[place]
             else:
                 left[place] = (offset + 1, high)

@@ -21,12 +21,13 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from compose import setting_up
-from compose.audit.reading import dump, ledger_entries
+from compose.audit.reading import ledger_entries
 from compose.audit.report import Report, audit
 from compose.fleet import Fleet, die_with_parent
 from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
+from dlq.topics import dump
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
@@ -241,7 +242,7 @@ class System:
 
     def messages(self, *names: str) -> list[Message]:
         """Every message on these topics (all event topics when none is named)."""
-        return list(dump(self.servers, list(names) or topics()))
+        return list(dump(self.servers.kafka, [self.servers.topic_prefix + name for name in list(names) or topics()]))
 
     def events(self, checkout_id: str) -> list[tuple[str, Event]]:
         """(type, event) of one checkout on the topics, in the order of their times."""

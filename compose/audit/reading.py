@@ -1,13 +1,14 @@
 """Reads the facts: three databases, every topic, the provider's ledger over HTTP."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.request import urlopen
 
-from confluent_kafka import Message
+from aiokafka.errors import KafkaError as BrokerError
+from confluent_kafka import KafkaError, KafkaException
 from sqlalchemy import Connection, create_engine, text
 
 from compose.audit.facts import (
@@ -22,9 +23,11 @@ from compose.audit.facts import (
     TrailRow,
 )
 from compose.settings import Servers
-from dlq.topics import dump as dump_topics
+from dlq.topics import dump
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import Codec
+from schemas.kafka.behind import said_behind
+from schemas.kafka.raw import Partition
 from schemas.kafka.record import KafkaRecord, record_of
 from services.shell.delivery import Delivery, place_identity
 from services.shell.reading import read
@@ -65,8 +68,7 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
     facts.heard = {service: [] for service in SERVICES}
     facts.letters = {service: set() for service in SERVICES}
     letters = {dead_letter_topic(service): service for service in SERVICES}
-    for message in dump(servers, [*topics(), *letters]):
-        record = record_of(message, unpack=servers.unpack_outbox_headers)
+    for record in records(servers, [*topics(), *letters]):
         name = record.topic.removeprefix(servers.topic_prefix)
         if name in letters:
             facts.letters[letters[name]].add(_letter(record))
@@ -92,9 +94,29 @@ def _letter(record: KafkaRecord) -> LetterFact:
     return LetterFact(said.get("dlq-edit-root") or said.get("dlq-id", ""), origin)
 
 
-def dump(servers: Servers, names: Sequence[str]) -> Iterator[Message]:
-    """The messages of these topics, named without prefix, from their beginning to their present end."""
-    return dump_topics(servers.kafka, [servers.topic_prefix + name for name in names])
+def records(servers: Servers, names: Sequence[str]) -> Iterator[KafkaRecord]:
+    """The messages of these topics, named without prefix, from their beginning to their present end.
+
+    What lies behind another producer's open transaction comes last: the services have read it too. Raises
+    KafkaException.
+    """
+    behind: dict[Partition, tuple[int, int]] = {}
+    unpack = servers.unpack_outbox_headers
+    for message in dump(servers.kafka, [servers.topic_prefix + name for name in names], behind=behind):
+        yield record_of(message, unpack=unpack)
+    if behind:
+        yield from _behind(servers, behind, unpack=unpack)
+
+
+def _behind(servers: Servers, stops: Mapping[Partition, tuple[int, int]], *, unpack: bool) -> Iterator[KafkaRecord]:
+    try:
+        yield from said_behind(servers.kafka, stops, _unreadable, unpack=unpack)
+    except (BrokerError, OSError, TimeoutError) as error:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT, f"behind an open transaction: {error}")) from error  # noqa: SLF001
+
+
+def _unreadable(reason: str) -> NoReturn:
+    raise KafkaException(KafkaError(KafkaError._BAD_MSG, f"behind an open transaction: {reason}"))  # noqa: SLF001
 
 
 def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:

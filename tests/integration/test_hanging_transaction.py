@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from compose.show import describe
 from schemas.choreography import topics
 from tests.scraping import Page
 from tests.servers import TestServers
@@ -85,6 +86,10 @@ def test_checkouts_go_their_whole_way_behind_it_and_once_only(system: System) ->
         system.publish(*requests)
         for request in requests:
             system.await_status("checkout", request.checkout_id, "captured")
+        system.await_rest([request.checkout_id for request in requests])
+        system.assert_clean()
+        told = describe(system.servers, requests[0].checkout_id)["events"]
+        assert f"{system.env['TOPIC_PREFIX']}checkout.completed" in {event["place"].split("/")[0] for event in told}
         ends = begins(system)
         for service in ("checkout", "payment", "warehouse"):
             for place, offset in committed(system, service).items():
