@@ -75,8 +75,8 @@ def dump(
 
     topics: full names; those that don't exist are left out. since: from the first message at or after it, in each
     partition by itself. Each partition's messages come in order. left_out: told of each place that the client can't
-    unpack; None: it is an error. behind: told (where reading ended, where it ends) of each partition whose end is behind an
-    open transaction. Raises KafkaException, also for a broker gone silent.
+    unpack; None: it is an error. behind: told (where reading ended, where it ends) of each partition whose end is
+    behind an open transaction. Raises KafkaException, also for a broker gone silent.
     """
     with closing(_consumer(kafka)) as consumer:
         ends = {place: span for place, span in bounds(kafka, topics).items() if span[1] > span[0]}
@@ -106,7 +106,7 @@ class Picker:
         if not spans:
             return
         self._consumer.assign([TopicPartition(*place, low) for place, (low, _) in spans.items()])
-        for message in _read(self._consumer, spans, untold, lambda *_: None):
+        for message in _read(self._consumer, spans, untold, lambda *_: None, {}):
             if (message.topic(), message.partition(), message.offset()) in wanted:
                 yield message
 
@@ -157,9 +157,8 @@ def _read(
     spans: dict[Place, tuple[int, int]],
     progress: Progress,
     left_out: LeftOut | None,
-    ends: dict[Place, tuple[int, int]] | None = None,
+    ended: dict[Place, tuple[int, int]],
 ) -> Iterator[Message]:
-    ends = {} if ends is None else ends
     left, total = dict(spans), sum(high - low for low, high in spans.values())
     heard_at = time.monotonic()
     while left:
@@ -180,7 +179,7 @@ def _read(
                 yield message
             at_end = error is not None and error.code() not in _UNPACKABLE
             if at_end:
-                ends[place] = (offset, high)
+                ended[place] = (offset, high)
             if at_end or offset >= high - 1:
                 del left[place]
             else:
