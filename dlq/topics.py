@@ -178,12 +178,9 @@ def _read(
             elif _is_message(message) and offset < high:
                 yield message
             at_end = error is not None and error.code() not in _UNPACKABLE
-            if at_end:
-                ended[place] = (offset, high)
+            ended[place] = left[place] = (offset if at_end else offset + 1, high)
             if at_end or offset >= high - 1:
                 del left[place]
-            else:
-                left[place] = (offset + 1, high)
         progress(total - sum(high - low for low, high in left.values()), total)
         # after the caller had its messages: its time is not the broker's silence
         heard_at = time.monotonic()
