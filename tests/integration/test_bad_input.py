@@ -21,7 +21,7 @@ from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import avsc
 from schemas.envelope import Envelope, Header
 from schemas.failures import Code
-from services.checkout.rules import MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR
+from schemas.limits import MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR
 from tests.servers import TestServers
 from tests.system import System, wait_for
 
@@ -618,7 +618,7 @@ def test_a_reason_of_nearly_1_mib_still_lets_go_of_money_and_stock(own: System) 
     own.publish(ev.CheckoutCancelRequested(checkout_id=request.checkout_id, reason=reason))
     own.await_status("checkout", request.checkout_id, "compensated")
     [detail] = [e.detail for _, e in own.events(request.checkout_id) if isinstance(e, ev.CheckoutFailed)]
-    assert detail.startswith("[number removed]")
+    assert detail.startswith("[card number removed, ends 4242]")
     assert len(detail) < 250
 
 
