@@ -26,8 +26,8 @@ def system(servers: TestServers, scratch: Path) -> Iterator[System]:
 
 
 def authorized(checkout_id: str, **changes: Any) -> Event:
-    values: dict[str, Any] = {"payment_id": "pay_forged", "amount_minor": TOTAL, "currency": "EUR", "capture_before": SOON}
-    return ev.PaymentAuthorized(checkout_id=checkout_id, **values | changes)
+    values: dict[str, Any] = {"payment_id": "pay_forged", "amount_minor": TOTAL, "currency": "EUR"}
+    return ev.PaymentAuthorized(checkout_id=checkout_id, capture_before=SOON, **values | changes)
 
 
 def captured(checkout_id: str, **changes: Any) -> Event:

@@ -43,7 +43,7 @@ def forged(rng: Random, asked: CheckoutRequested) -> tuple[str, ev.Event]:
     wrong = right | rng.choice(
         ({"amount_minor": 1000}, {"amount_minor": -1}, {"amount_minor": asked.total_minor + 1}, {"currency": "JPY"})
     )
-    void = {"checkout_id": asked.checkout_id, "payment_id": "pay_forged", "amount_minor": 1000}
+    void: dict[str, Any] = {"checkout_id": asked.checkout_id, "payment_id": "pay_forged", "amount_minor": 1000}
     line = replace(asked.lines[0], quantity=asked.lines[0].quantity + 1)
     accepted = ev.CheckoutAccepted(
         checkout_id=asked.checkout_id,
