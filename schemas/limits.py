@@ -61,7 +61,7 @@ def payment_id_fault(value: str) -> str | None:
 
 
 def _holds_card(value: str) -> bool:
-    """Whether the digits of an id are a card's, by whatever sign of an id they are parted. Most have too few of them."""
+    """Whether the digits of an id are a card's, by whatever sign they are parted. Most have too few of them."""
     return _LONG.search(value) is not None and has_card_number(value.translate(_AS_DASHES))
 
 
