@@ -5,7 +5,7 @@ A card number has 13 to 19 digits, begins with 3 to 6 or with 22 to 27, and its 
 of any script, in groups with one separator between two of them: a space, dash, dot or underscore, or a character that
 is not seen. A group is never cut: a longer run of digits is no card number.
 
-By chance one number in twenty looks like a card's, so digits inside a UUID, a trace or a hexadecimal digest never count.
+By chance one number in twenty looks like a card's, so digits in a UUID, a trace or a hexadecimal digest never count.
 """
 
 import re
