@@ -5,7 +5,7 @@ A card number has 13 to 19 digits, begins with 3 to 6 or with 22 to 27, and its 
 of any script, in groups with one separator between two of them: a space, dash, dot or underscore, or a character that
 is not seen. A group is never cut: a longer run of digits is no card number.
 
-By chance one number in twenty looks like a card's, so digits inside a UUID, a trace's id or a digest never count.
+By chance one number in twenty looks like a card's, so digits in a UUID, a trace or a hexadecimal digest never count.
 """
 
 import re
@@ -43,8 +43,8 @@ _PRINTED: Final = tuple(
     )
 )
 _UUID: Final = re.compile(r"(?<![0-9])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9])")
-_TRACEPARENT: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])")
-"""Source: W3C Trace Context 3.2."""
+_TRACE: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9A-Za-z])")
+"""A traceparent, whose span may have digits alone. Source: W3C Trace Context, section 3.2."""
 _DIGEST: Final = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[a-fA-F])(?:[0-9a-fA-F]{8}){2,16}(?![0-9A-Za-z])")
 """Ids of spans and traces, and digests: 16, 24, 32, … 128 hexadecimal digits, at least one of them a letter."""
 
@@ -99,8 +99,8 @@ def _spans(text: str) -> list[Span]:
     plain = _plain(text)
     if not _LONG.search(plain):
         return []
-    for form in (_UUID, _TRACEPARENT, _DIGEST):
-        plain = form.sub(_nothing, plain)
+    for innocent in (_UUID, _TRACE, _DIGEST):
+        plain = innocent.sub(_nothing, plain)
     return _joined(sorted(_grouped(plain) if short else _printed(plain)))
 
 

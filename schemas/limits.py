@@ -33,6 +33,7 @@ _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 """How every code is written, also one that only a newer service knows."""
 _QUOTED: Final = 60
 """Characters that are quoted of what is no code."""
+_LONG: Final = re.compile(r"[0-9](?:[._:@-]?[0-9]){12}")
 _AS_DASHES: Final = str.maketrans(":@", "--")
 _ENOUGH: Final = 4
 """So many times the kept characters are looked at: a card number that begins among those that are kept ends in them."""
@@ -47,7 +48,7 @@ def identifier_fault(value: str) -> str | None:
     """What is wrong with the id of a customer, a payment method or a product."""
     if not is_identifier(value):
         return "must be 1 to 64 letters, digits or . _ : @ -"
-    if has_card_number(value.translate(_AS_DASHES)):
+    if _holds_card(value):
         return "looks like a card number; ids and tokens only"
     return None
 
@@ -56,7 +57,12 @@ def payment_id_fault(value: str) -> str | None:
     """What is wrong with a provider's id of a payment."""
     if not _PAYMENT_ID.fullmatch(value):
         return "must be 1 to 255 letters, digits or . _ : @ -"
-    return "looks like a card number" if has_card_number(value.translate(_AS_DASHES)) else None
+    return "looks like a card number" if _holds_card(value) else None
+
+
+def _holds_card(value: str) -> bool:
+    """Whether the digits of an id are a card's, by whatever sign they are parted. Most have too few of them."""
+    return _LONG.search(value) is not None and has_card_number(value.translate(_AS_DASHES))
 
 
 def line_fault(line: Line) -> str | None:

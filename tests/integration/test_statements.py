@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from uuid_utils.compat import uuid7
 
 from compose.bench.batches import statements_in, watch
-from compose.setting_up import CUSTOMERS, PRODUCTS
+from compose.setting_up import CUSTOMERS, PRODUCTS, stock
 from dlq.letters import letter_from
 from dlq.retry import retry_record
 from outbox.add import Record
@@ -235,6 +235,9 @@ def benches(servers: TestServers, scratch: Path) -> Iterator[dict[str, Bench]]:
             (make_payment(provider, payment), payment),
             (make_warehouse(warehouse), warehouse),
         ]
+        stock(system.servers, {"sku-poison": 1_000_000})
+        for name, constraint in _NO_POISON.items():
+            system.execute(name, constraint)
         yield {service.name: Bench(system, service, settings) for service, settings in made}
 
 
@@ -363,12 +366,12 @@ def always(said: object) -> Callable[[str], object]:
 
 
 cancel = hear(CheckoutCancelRequested, reason="no")
-authorized = hear(PaymentAuthorized, payment_id="p", amount_minor=1, currency="EUR", capture_before=FAR)
-captured = hear(PaymentCaptured, payment_id="p", amount_minor=1, currency="EUR")
+authorized = hear(PaymentAuthorized, payment_id="p", amount_minor=200, currency="EUR", capture_before=FAR)
+captured = hear(PaymentCaptured, payment_id="p", amount_minor=200, currency="EUR")
 capture_failed = hear(PaymentCaptureFailed, code="CAPTURE_REFUSED")
 declined = hear(PaymentDeclined, code="INSUFFICIENT_FUNDS")
-voided = hear(PaymentVoided, outcome="voided", amount_minor=1)
-refunded = hear(PaymentRefunded, payment_id="p", amount_minor=1, currency="EUR")
+voided = hear(PaymentVoided, outcome="nothing", amount_minor=0)
+refunded = hear(PaymentRefunded, payment_id="p", amount_minor=200, currency="EUR")
 reserved = hear(WarehouseReserved, expires_at=FAR)
 rejected = hear(WarehouseRejected, code="OUT_OF_STOCK")
 committed = hear(WarehouseConfirmed)
@@ -601,14 +604,21 @@ class Poison:
 
 
 UNSTORABLE: Final = {
-    "a NUL that Postgres refuses": Poison(
-        "checkout", (request(),), declined, hear(PaymentDeclined, code="X", provider_code="a\0b"), "NUL", "failed"
+    "a customer that the checkouts refuse": Poison(
+        "checkout", (), request(), request(customer_id="unstorable"), "no_poison", "accepted"
     ),
-    "a NUL in what is looked up": Poison("payment", (), accept(), accept(payment_method_id="a\0b"), "NUL", "expected"),
-    "a value that breaks a constraint": Poison(
-        "payment", (), accept(), accept(total_minor=-1), "payments_amount_minor_check", "expected"
+    "a customer that the payments refuse": Poison(
+        "payment", (), accept(), accept(customer_id="unstorable"), "no_poison", "expected"
     ),
-    "a product that is looked up with a NUL": Poison("warehouse", (), accept(), accept(sku="a\0b"), "NUL", "reserved"),
+    "a product that the reservations refuse": Poison(
+        "warehouse", (), accept(), accept(sku="sku-poison"), "no_poison", "reserved"
+    ),
+}
+"""What a decision lets pass and a constraint of the table does not."""
+_NO_POISON: Final = {
+    "checkout": "ALTER TABLE checkouts ADD CONSTRAINT no_poison CHECK (customer_id <> 'unstorable')",
+    "payment": "ALTER TABLE payments ADD CONSTRAINT no_poison CHECK (customer_id <> 'unstorable')",
+    "warehouse": "ALTER TABLE reservations ADD CONSTRAINT no_poison CHECK (units::text NOT LIKE '%sku-poison%')",
 }
 
 
@@ -662,7 +672,7 @@ def test_splitting_costs_the_logarithm_of_the_size(benches: dict[str, Bench], po
 
 
 def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) -> None:
-    bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
+    bench, poison = benches["payment"], UNSTORABLE["a customer that the payments refuse"]
     ids = bench.ids(7)
     draft = bench.settle(poison.bad(bench, ids))
     assert draft.retried == [("not_storable", 1)] * 7
@@ -671,7 +681,7 @@ def test_a_batch_of_bad_messages_only_is_settled_too(benches: dict[str, Bench]) 
 
 
 def test_what_can_never_be_stored_is_announced_at_last(benches: dict[str, Bench]) -> None:
-    bench, poison = benches["payment"], UNSTORABLE["a value that breaks a constraint"]
+    bench, poison = benches["payment"], UNSTORABLE["a customer that the payments refuse"]
     ids = bench.ids(1)
     bench.settle(poison.bad(bench, ids))
     for attempt in (2, 3, 4):
@@ -745,3 +755,23 @@ def test_a_confirmation_after_the_lapse_is_in_the_trail(benches: dict[str, Bench
     ids = bench.ids(1)
     bench.settle(prepared(bench, ids, (accept(), timer(ReservationExpired), confirmed)))
     assert bench.system.trail("warehouse", ids[0]) == ["reserved", "lapsed", "lapsed"]
+
+
+FORGED: Final = {
+    "a payment method with NUL": ("payment", accept(payment_method_id="a\0b"), "expected"),
+    "an amount below zero": ("payment", accept(total_minor=-1), "expected"),
+    "a product with NUL": ("warehouse", accept(sku="a\0b"), "reserved"),
+}
+
+
+@pytest.mark.parametrize(("service", "bad", "status"), FORGED.values(), ids=FORGED)
+def test_what_can_not_be_accepted_is_a_letter_at_once_and_splits_no_batch(
+    benches: dict[str, Bench], service: str, bad: Step, status: str
+) -> None:
+    bench = benches[service]
+    draft, cost, ids = poisoned(bench, Poison(service, (), accept(), bad, "", status), 20)
+    [(key, reason)] = letters(draft)
+    assert (key, reason.startswith("checkout.accepted: ")) == (ids[0], True)
+    assert {row.disposition for row in draft.dead} == {"unsafe"}
+    assert bench.statuses(ids[1:]) == {status}
+    assert (cost.commits, cost.rollbacks) == (1, 0)

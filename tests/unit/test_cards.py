@@ -89,6 +89,7 @@ INNOCENT: Final = {
     "a UUID behind a letter": "t42424242-4242-4242-4242-424242424242",
     "a digest": "42424242424242420000000000000000000000ab",
     "a trace": "00-4242424242424242a000000000000000-4242424242424ab2-01",
+    "a trace whose span has digits alone": "00-00000070000000000000000000004242-5187910867404075-01",
     "Stripe's id": "pi_3MtwBwLkdIwHu7ix28a3tqPa",
 }
 
