@@ -135,6 +135,17 @@ def test_what_no_client_should_write_is_counted_and_passed_over(system: System, 
     assert observer.process.poll() is None
 
 
+def end_with_a_mark(system: System, topic: str) -> None:
+    """The last offset of every partition is a transaction's mark, which is no record."""
+    servers = {"bootstrap.servers": system.env["KAFKA_BOOTSTRAP_SERVERS"]}
+    producer = Producer({**servers, "transactional.id": f"{topic}-test"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for partition in range(3):
+        producer.produce(topic, b"garbage", b"k-0", partition=partition)
+    producer.commit_transaction(30)
+
+
 GARBAGE: Final = (b"", b"\xff\xfe", b"[" * 5000, b"{}", b"null", b'["x",false,[]]', b'["k-1",false,[[1,2,3,4,5,6,7]]]')
 
 
@@ -150,6 +161,9 @@ def test_garbage_on_its_own_topics_is_nothing_known_and_replaced_by_what_is_hear
             for key in (captured.checkout_id.encode(), f"k-{number}".encode(), b"\xff\xfe"):
                 producer.produce(topic, value, key)
     assert producer.flush(10) == 0
+    for partition in range(3):
+        write(system, f"{app}-checkouts-changelog", partition, batch([(b"k-0", bytes(90 * 2**20), [])], codec=4))
+    end_with_a_mark(system, f"{app}-checkouts-changelog")
     with worker(system, OBSERVER_VERSION="71") as again:
         assert again.checkout(captured.checkout_id) is None
         wait_for(lambda: again.metric("undecodable_total", event="elsewhere") == 3 * len(GARBAGE), "all to be counted")
