@@ -1,8 +1,7 @@
 """Reads the batches of a fetch, in the place of aiokafka's reader, which ends the consumer at the first odd byte.
 
 In the place of a record or a batch that can't be read stands a record that says why. Every batch ends with a record at
-its last offset, also where it is a transaction's mark or was compacted away, so that the recovery of a table, which counts
-offsets, comes to its end.
+its last offset, also where that is a transaction's mark or was compacted away: the recovery of a table counts offsets.
 What is handed out is bounded: of its headers a record keeps those that are read here.
 
 For consumers that read uncommitted.
