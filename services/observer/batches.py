@@ -1,7 +1,7 @@
 """Reads the batches of a fetch, in the place of aiokafka's reader, which ends the consumer at the first odd byte.
 
-A record that can't be read stands for itself as one that says why, and so does a batch. Every batch ends with a record
-at its last offset, also where it is a transaction's mark or was compacted away: whoever counts offsets gets to its end.
+In the place of a record or a batch that can't be read stands a record that says why. Every batch ends with a record at
+its last offset, also where that is a transaction's mark or was compacted away: the recovery of a table counts offsets.
 What is handed out is bounded: of its headers a record keeps those that are read here.
 
 For consumers that read uncommitted.

@@ -77,7 +77,7 @@ class Hearing:
         self._in_order.clear()
 
     def begin(self, generation: object, starts: dict[Any, int]) -> None:
-        """Where every partition is read from. What lies before was folded by whoever acknowledged it."""
+        """Where every partition is read from. What lies before is acknowledged, and so in the table."""
         self.folded.update(starts)
         self.beginnings.at(generation, starts)
 

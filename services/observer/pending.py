@@ -55,7 +55,7 @@ class Pending:
             self._bytes -= aside.size
 
     def clear(self) -> None:
-        """The partitions have changed: whoever holds them now reads all this again."""
+        """The partitions have changed: all this is read again by the worker that holds them now."""
         self._kept.clear()
         self._bytes = 0
 

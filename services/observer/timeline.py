@@ -98,8 +98,7 @@ def said_of(envelope: Envelope, partition: int, offset: int, trace_id: str, writ
     claimed_us, event = micros(envelope.occurred_at), envelope.event
     at_us = claimed_us if written_us is None else said_at(claimed_us, written_us)
     facts = facts_of(event) | ({} if at_us == claimed_us else {"occurred_at": instant(claimed_us)})
-    kept_trace = "" if has_card_number(trace_id) else trace_id
-    return Said(event.TYPE, clean(str(envelope.event_id)), at_us, partition, offset, kept_trace, facts)
+    return Said(event.TYPE, clean(str(envelope.event_id)), at_us, partition, offset, trace_id, facts)
 
 
 def facts_of(event: Event) -> dict[str, Any]:

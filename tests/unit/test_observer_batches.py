@@ -155,3 +155,11 @@ def test_bytes_that_are_no_batch_at_all_come_to_an_end(data: bytes) -> None:
 def test_consumers_read_with_it() -> None:
     read_safely()
     assert vars(fetcher)["MemoryRecords"] is Batches
+
+
+def test_an_offset_outside_of_its_batch_leads_nowhere() -> None:
+    """The fetcher goes on behind the last offset that it was given."""
+    odd = bytearray(batch([(b"k", b"v", [])]))
+    odd[64] = 0x7E
+    found = read(checked(odd) + batch(HONEST, base=1))
+    assert [record.offset for record in found] == [0, 1, 2, 3]
