@@ -10,7 +10,8 @@ from functools import lru_cache
 from json import JSONDecoder
 from typing import Any, Final
 
-Header = tuple[str, bytes | None]
+Header = tuple[str, str | bytes | None]
+"""Name and value; the values that are read here are never text, which is what the client's type allows."""
 
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 """Key, value and headers of one record: as much as our producers send."""
