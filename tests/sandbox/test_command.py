@@ -27,7 +27,7 @@ def answers(port: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     port, folder = free_port(), tmp_path / "a" / "ledger"
-    command = [CHECKOUT, "sandbox", "--port", str(port), "--ledger", str(folder)]
+    command = [str(CHECKOUT), "sandbox", "--port", str(port), "--ledger", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: answers(port), "it to listen")
         running.send_signal(number)
@@ -46,7 +46,7 @@ def test_it_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
-    command = [CHECKOUT, "sandbox", "--ledger", str(tmp_path), *options]
+    command = [str(CHECKOUT), "sandbox", "--ledger", str(tmp_path), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     [line] = done.stderr.splitlines()
     assert words in line
