@@ -10,8 +10,7 @@ from functools import lru_cache
 from json import JSONDecoder
 from typing import Any, Final
 
-Header = tuple[str, str | bytes | None]
-"""Name and value; the values that are read here are never text, which is what the client's type allows."""
+Header = tuple[str, bytes | None]
 
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 """Key, value and headers of one record: as much as our producers send."""

@@ -8,7 +8,7 @@ them. A key with a long queue holds the floor below its next row until it is thr
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from psycopg2 import extensions
 
@@ -218,7 +218,8 @@ def _outgoing(head: Head, row: tuple[Any, ...]) -> Outgoing | Failure:
     if defect := topic_defect(topic):
         return Failure(head, topic, defect)
     try:
-        return Outgoing(head, topic, _bytes(key), _bytes(payload), headers_from(stored))
+        headers = cast("list[tuple[str, str | bytes | None]]", headers_from(stored))
+        return Outgoing(head, topic, _bytes(key), _bytes(payload), headers)
     except ValueError as error:
         return Failure(head, topic, str(error))
 
