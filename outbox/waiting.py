@@ -8,7 +8,7 @@ them. A key with a long queue holds the floor below its next row until it is thr
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from psycopg2 import extensions
 
@@ -115,14 +115,20 @@ class Waiting:
         self._raise_floor(rows[0][0] - 1 if rows else self._horizon.settled, blocked)
         return [*self._from_aside(blocked), *rows]
 
-    def whole(self, heads: Sequence[Head]) -> Iterator[list[Outgoing | Failure]]:
+    def whole(self, heads: Sequence[Head]) -> Iterator[Iterable[Outgoing | Failure]]:
         """What goes out: of rows that this process has just committed from memory, of others from the table.
 
-        In parts: first all that is small, then as many large rows at a time as are to be held at once.
+        In parts, each to be taken to its end before the next one: first all that is small, then as many large rows at a
+        time as are to be held at once.
         """
+        missing: dict[int, Head] = {}
+        yield self._small(heads, missing)
+        if missing:
+            yield from self._large(missing)
+
+    def _small(self, heads: Sequence[Head], missing: dict[int, Head]) -> Iterator[Outgoing | Failure]:
+        """One by one: a thousand at once are work for the garbage collector. missing: what is not among them."""
         offered = self._offered.take([name for _, name, _ in heads])
-        found = list[Outgoing | Failure]()
-        missing, sizes = dict[int, Head](), dict[int, int]()
         for head in heads:
             seq, name, key = head
             record = offered.get(name)
@@ -131,23 +137,23 @@ class Waiting:
             else:
                 # as the table would give it, whatever kind of bytes and pairs the caller has
                 headers: list[tuple[str, str | bytes | None]] = [(name, value) for name, value in record.headers]
-                found.append(Outgoing(head, record.topic, _bytes(record.kafka_key), _bytes(record.payload), headers))
+                yield Outgoing(head, record.topic, _bytes(record.kafka_key), _bytes(record.payload), headers)
         if missing:
-            found += [_outgoing(missing.pop(row[0]), row) for row in self._fetch("whole", _array(missing), _SMALL)]
-            sizes = self._sizes(missing, found)
-        yield found
-        for part in parts(sizes, _AT_ONCE):
-            yield [_outgoing(missing[row[0]], row) for row in self._fetch("large", _array(part))]
+            for row in self._fetch("whole", _array(missing), _SMALL):
+                yield _outgoing(missing.pop(row[0]), row)
 
-    def _sizes(self, heads: dict[int, Head], found: list[Outgoing | Failure]) -> dict[int, int]:
-        """Bytes of those of these rows that are still there. What no record can hold is not read, and is in `found`."""
+    def _large(self, heads: dict[int, Head]) -> Iterator[list[Outgoing | Failure]]:
+        """Those of these rows that are still there. What no record can hold is not read."""
+        refused: list[Outgoing | Failure] = []
         sizes: dict[int, int] = {}
-        for seq, topic, content, headers in self._fetch("sizes", _array(heads), MAX_RECORD_BYTES) if heads else ():
+        for seq, topic, content, headers in self._fetch("sizes", _array(heads), MAX_RECORD_BYTES):
             if defect := size_defect(content, headers):
-                found.append(Failure(heads[seq], topic, defect))
+                refused.append(Failure(heads[seq], topic, defect))
             else:
                 sizes[seq] = content + headers
-        return sizes
+        for part in [*parts(sizes, _AT_ONCE)] or [[]]:
+            yield refused + [_outgoing(heads[row[0]], row) for row in self._fetch("large", _array(part))]
+            refused = []
 
     def drop(self, seqs: Sequence[int]) -> None:
         """Delete rows that the broker has."""
@@ -212,7 +218,8 @@ def _outgoing(head: Head, row: tuple[Any, ...]) -> Outgoing | Failure:
     if defect := topic_defect(topic):
         return Failure(head, topic, defect)
     try:
-        return Outgoing(head, topic, _bytes(key), _bytes(payload), [*headers_from(stored)])
+        headers = cast("list[tuple[str, str | bytes | None]]", headers_from(stored))
+        return Outgoing(head, topic, _bytes(key), _bytes(payload), headers)
     except ValueError as error:
         return Failure(head, topic, str(error))
 
