@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.error import URLError
 from urllib.request import Request, urlopen
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
@@ -32,6 +32,7 @@ from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
 from schemas.kafka.record import record_of
+from services.shell.delivery import identity_of
 from services.shell.reading import read
 from tests.servers import TestServers
 
@@ -281,6 +282,10 @@ class System:
             return audit(self.servers)
         except RegistryUnavailableError:
             return None
+
+    def identity(self, event_id: UUID, event: str, checkout_id: str) -> str:
+        """What the inboxes know an event of this kind by."""
+        return str(identity_of(event_id, self.servers.topic_prefix + event, checkout_id.encode()))
 
     def assert_clean(self) -> None:
         """Nothing under way, no invariant broken."""

@@ -101,9 +101,9 @@ def from_timer(event: Event, at: datetime, traceparent: str | None = None) -> De
     return Delivery(event.checkout_id, event, uuid7(), at, own_headers=headers)
 
 
-def identity_of(event_id: UUID, record: KafkaRecord) -> UUID:
+def identity_of(event_id: UUID, topic: str, key: bytes | None) -> UUID:
     """What makes two messages the same one: event id, topic and key. One id on two topics is two events."""
-    named = b"%b/%b/%b" % (event_id.bytes, record.topic.encode(), record.key or b"")
+    named = b"%b/%b/%b" % (event_id.bytes, topic.encode(), key or b"")
     return UUID(bytes=blake2b(named, digest_size=16).digest())
 
 

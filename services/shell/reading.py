@@ -77,7 +77,7 @@ def _delivery(
     except Exception as error:
         log.exception("reading a message broke", topic=origin.topic, partition=origin.partition, offset=origin.offset)
         return unreadable(origin, place, UndecodableError(f"it can't be read: {type(error).__name__}"), event_id)
-    identity, content = identity_of(envelope.event_id, origin), content_of(origin)
+    identity, content = identity_of(envelope.event_id, origin.topic, origin.key), content_of(origin)
     return Delivery(
         key,
         envelope.event,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
@@ -259,7 +259,8 @@ def test_audit_names_for_people_and_programs_what_somebody_broke_by_hand(servers
         broken.execute(
             "checkout", "UPDATE checkouts SET total_minor = 1 WHERE checkout_id = :id", id=amount.checkout_id
         )
-        forgotten = id_of(broken, "checkout.accepted", inbox.checkout_id)
+        event_id = UUID(id_of(broken, "checkout.accepted", inbox.checkout_id))
+        forgotten = broken.identity(event_id, "checkout.accepted", inbox.checkout_id)
         broken.execute("warehouse", "DELETE FROM inbox WHERE event_id = CAST(:id AS uuid)", id=forgotten)
         with ThreadPoolExecutor(1) as beside:
             for_people = beside.submit(checkout, broken.env, "audit")

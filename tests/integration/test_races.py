@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from compose.setting_up import CUSTOMERS, stock
 from schemas import events as ev
 from schemas.choreography import may_publish
+from schemas.envelope import Envelope
 from schemas.kafka.record import record_of
 from services.shell.reading import read
 from tests.servers import TestServers
@@ -184,8 +185,10 @@ def service_of(system: System) -> str:
     return service
 
 
-def is_handled(system: System, event_id: UUID) -> bool:
-    return bool(system.rows(service_of(system), "SELECT 1 FROM inbox WHERE event_id = :id", id=str(event_id)))
+def is_handled(system: System, envelope: Envelope) -> bool:
+    event = envelope.event
+    known_as = system.identity(envelope.event_id, event.TYPE, event.checkout_id)
+    return bool(system.rows(service_of(system), "SELECT 1 FROM inbox WHERE event_id = :id", id=known_as))
 
 
 def in_turn(system: System, checkout_id: str, steps: Sequence[Step]) -> None:
@@ -200,7 +203,7 @@ def at_once(system: System, checkout_id: str, steps: Sequence[Step]) -> None:
     if TIME in steps:
         run_out(system, checkout_id)
     system.shop.flush()
-    wait_for(lambda: all(is_handled(system, e.event_id) for e in envelopes), f"{envelopes} to be handled")
+    wait_for(lambda: all(is_handled(system, e) for e in envelopes), f"{envelopes} to be handled")
     wait_for(lambda: not system.rows(service_of(system), "SELECT 1 FROM outbox LIMIT 1"), "the outbox to be empty")
 
 
