@@ -1,9 +1,8 @@
 """Messages that end the process while they are read or decided on: what no `except` can catch.
 
 A process notes in a file which message it has in hand; writing there costs less than a microsecond, and the file
-outlives a crash. A process that starts looks for files whose writers are gone, and counts what they had in hand in the
-database.
-A message that was in hand when two processes ended is set aside unread, by whichever process meets it next.
+outlives a crash. A process that starts looks for files whose writers are gone, and counts in the database what they had
+in hand. A message that was in hand when two processes ended is set aside unread, by whichever process meets it next.
 
 A process that is killed for another reason leaves a count of one behind, which harms no message.
 """
@@ -62,7 +61,7 @@ class InHand:
     @classmethod
     def create(cls, folder: Path, group: str) -> Self:
         """A new file, locked as long as this process lives. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"{group}-{uuid4().hex}"
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -91,7 +90,10 @@ def left_behind(folder: Path, group: str) -> Iterator[Place]:
     """What processes that are gone had in hand; their files are removed."""
     for path in sorted(folder.glob(f"{group}-*")) if folder.is_dir() else ():
         try:
-            with path.open("rb") as file:
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                if os.fstat(file.fileno()).st_uid != os.geteuid():
+                    # others may write to a temporary folder too
+                    continue
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 place = _place(file.read(_BYTES))
                 path.unlink()
