@@ -27,4 +27,4 @@ def author(by: str, why: str) -> Author:
 
 def named(letters: Sequence[DeadLetter], ids: Sequence[str], wanted: Filter) -> Filter:
     """The filter for those of `ids` only. Raises UnknownLetterError for an id that there is not."""
-    return replace(wanted, ids=frozenset(find(letters, each).id for each in ids)) if ids else wanted
+    return replace(wanted, ids=frozenset(find(letters, each).ledger_key for each in ids)) if ids else wanted

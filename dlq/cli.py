@@ -18,7 +18,7 @@ from typer.exceptions import Abort, TyperException
 from dlq import describing, export, options, picking, showing
 from dlq.acting_cli import add_commands
 from dlq.console import console, print_json, progress, say, warn
-from dlq.contents import whole, whole_letters
+from dlq.contents import whole_letters
 from dlq.failing import FAILED, one_line
 from dlq.files import write_lines
 from dlq.filters import duration, moment_of
@@ -111,14 +111,17 @@ def show(
     """One letter: content, headers, error, state, what was done to it, and the events of its checkout."""
     with one_line("show"):
         settings = read_settings()
-        letter = whole(settings, describing.find(picking.read(settings, topic), letter_id))
-        events = picking.its_events(settings, letter) if saga else []
-        lines = list(about(picking.trail(settings, None), letter))
-        found = describing.describe(letter, settings.schema_registry_url, lines, events)
-        if as_json:
-            print_json(found)
-        else:
-            describing.print_letter(found, console())
+        letters = picking.read(settings, topic)
+        # JSON is of one letter
+        each = [describing.find(letters, letter_id)] if as_json else describing.find_each(letters, letter_id)
+        trail = list(picking.trail(settings, None))
+        for letter in whole_letters(settings, each):
+            events = picking.its_events(settings, letter) if saga else []
+            found = describing.describe(letter, settings.schema_registry_url, list(about(trail, letter)), events)
+            if as_json:
+                print_json(found)
+            else:
+                describing.print_letter(found, console())
 
 
 @app.command("export")

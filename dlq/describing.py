@@ -26,15 +26,23 @@ class UnknownLetterError(DlqError):
 
 
 def find(letters: Sequence[DeadLetter], wanted: str) -> DeadLetter:
-    """The letter with this id, or the only one whose id begins so. Raises UnknownLetterError."""
-    exact = [letter for letter in letters if letter.id == wanted]
-    found = exact or [letter for letter in letters if wanted and letter.id.startswith(wanted)]
+    """The letter with this id or `service/id`, or the only one whose id begins so. Raises UnknownLetterError."""
+    found = _named(letters, wanted) or [letter for letter in letters if wanted and letter.id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if not found:
         raise UnknownLetterError(f"there is no letter {wanted}; `dlq list --all` lists those that there are")
     some = ", ".join(letter.ledger_key for letter in found[:3])
     raise UnknownLetterError(f"{len(found)} letters are called {wanted}: {some}{', ...' if len(found) > 3 else ''}")  # noqa: PLR2004
+
+
+def find_each(letters: Sequence[DeadLetter], wanted: str) -> list[DeadLetter]:
+    """As `find`; each where several services have a letter of the same message. Raises UnknownLetterError."""
+    return _named(letters, wanted) or [find(letters, wanted)]
+
+
+def _named(letters: Sequence[DeadLetter], wanted: str) -> list[DeadLetter]:
+    return [letter for letter in letters if wanted in (letter.id, letter.ledger_key)]
 
 
 def describe(letter: DeadLetter, registry_url: str, lines: Sequence[Line], events: Sequence[Said]) -> dict[str, Any]:

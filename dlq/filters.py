@@ -43,7 +43,7 @@ class Filter:
             and _among(letter.fingerprint, self.fingerprints)
             and _among(letter.checkout_id, self.checkouts)
             and _among(letter.state, self.states)
-            and _among(letter.id, self.ids)
+            and _among(letter.ledger_key, self.ids)
             and (self.since is None or letter.failed_at >= self.since)
             and (self.until is None or letter.failed_at < self.until)
             and (not self.match or _says(letter, self.match))

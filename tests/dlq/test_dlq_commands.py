@@ -179,6 +179,15 @@ def test_show_of_an_unknown_or_ambiguous_letter_is_one_line(settings: DlqSetting
     assert "2 letters are called l-: payment/l-1, payment/l-2" in refusal(dlq(settings, "show", "l-"))
 
 
+def test_show_tells_of_a_message_in_every_service_that_has_a_letter_of_it(settings: DlqSettings) -> None:
+    put(settings, letter("l-1"), letter("l-1", service="warehouse"))
+    told = dlq(settings, "show", "l-1")
+    assert told.returncode == 0, told.stderr
+    assert ("payment.dlq" in told.stdout, "warehouse.dlq" in told.stdout) == (True, True)
+    assert "2 letters are called l-1" in refusal(dlq(settings, "show", "l-1", "--json"))
+    assert answer(settings, "show", "warehouse/l-1")["service"] == "warehouse"
+
+
 def test_the_audit_is_told_in_the_order_of_its_times(settings: DlqSettings) -> None:
     write_audit(settings, "payment/2", at=rfc3339(NOW), detail={"n": 1})
     write_audit(settings, "payment/1", at=rfc3339(NOW - timedelta(hours=1)))
