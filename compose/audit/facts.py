@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from schemas.choreography import SERVICES
+
 
 class CheckoutRow(NamedTuple):
     """A checkout as its service has it. age_s: since its last change."""
@@ -79,6 +81,7 @@ class Facts:
     """Everything, by checkout_id, by service or by sku.
 
     published: checkout_id -> event type -> the events on the topics, each by identity and content. heard: by service.
+    set_aside: those that are a dead letter of a service.
     inbox: identity -> contents, by service; None for what was handled before contents were kept. outbox: rows not yet
     published, by service. letters: on its topic, by service. given_up: letters that a service wrote and that are not
     there. waiting: messages in its retry table. foreign_letters: records on the dead-letter topics that no service
@@ -93,6 +96,9 @@ class Facts:
     ledger: dict[str, list[LedgerEntry]] = field(default_factory=dict)
     published: dict[str, dict[str, set[tuple[UUID, int]]]] = field(default_factory=dict)
     heard: dict[str, list[Heard]] = field(default_factory=dict)
+    set_aside: dict[str, set[tuple[UUID, int]]] = field(
+        default_factory=lambda: {service: set() for service in SERVICES}
+    )
     inbox: dict[str, dict[UUID, set[int | None]]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
     letters: dict[str, set[LetterFact]] = field(default_factory=dict)

@@ -79,6 +79,13 @@ def _read_topics(servers: Servers, facts: Facts, codec: Codec) -> None:
         if delivery.event is not None:
             by_type = facts.published.setdefault(delivery.event.checkout_id, {})
             by_type.setdefault(name, set()).add((delivery.seen.event_id, delivery.content))
+    for service in SERVICES:
+        lettered = {letter.origin for letter in facts.letters[service]}
+        facts.set_aside[service] = {
+            (message.identity, message.content)
+            for message in facts.heard[service]
+            if servers.topic_prefix + message.place in lettered
+        }
 
 
 def _heard(delivery: Delivery, record: KafkaRecord, name: str) -> Heard:

@@ -73,7 +73,7 @@ def _look(servers: Servers, journal: Journal) -> tuple[Facts, list[Breach]]:
     facts.heard, facts.letters = earlier.heard, earlier.letters
     later = Facts()
     read_topics(servers, later)
-    facts.published = later.published
+    facts.published, facts.set_aside = later.published, later.set_aside
     # given up first, read later: what was given up before the topics were read has its letter there
     facts.given_up = {service: ids - later.letters[service] for service, ids in facts.given_up.items()}
     return facts, breaches(facts)

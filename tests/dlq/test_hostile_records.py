@@ -311,7 +311,8 @@ def test_a_number_that_is_none_is_another(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("name", ["dlq-replay-count", "dlq-original-partition", "dlq-original-offset"])
 def test_a_number_of_five_thousand_digits_is_none(name: str) -> None:
-    headers: list[Header] = [("dlq-id", b"l"), ("dlq-service", b"payment"), (name, b"9" * 5000)]
+    ours = ("dlq-id", b"l"), ("dlq-service", b"payment"), ("dlq-original-topic", b"checkout.failed")
+    headers: list[Header] = [*ours, (name, b"9" * 5000)]
     found = record("payment.dlq", b"k", b"v", [headers], 0, "")
     letter = letter_in(found)
     assert (letter.dialect, letter.replay_count) == (OURS, 0)

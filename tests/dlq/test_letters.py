@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 
 from dlq.contents import SOME, SOME_BYTES, GoneError, parts, whole, whole_letters
 from dlq.dialects import NAMES
@@ -22,6 +20,7 @@ from dlq.reading import read_ledger, read_letters, settled
 from dlq.settings import DlqSettings
 from dlq.topics import NoTopicError, dump
 from schemas.kafka.record import KafkaRecord
+from tests.as_sent import store_as_sent
 from tests.dlq.making import NOW, enter, letter, many, produce, put
 
 TEN_THOUSAND_S = 2.0
@@ -176,18 +175,10 @@ def test_an_entry_under_the_key_of_another_letter_hides_nothing(settings: DlqSet
     assert said == ["1 records of dlq.ledger can't be read and were left out"]
 
 
-def _keep_as_it_comes(settings: DlqSettings, topic: str) -> None:
-    """Topics that other tools made keep what producers compressed."""
-    kept = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[kept])
-    admin = AdminClient(settings.kafka)
-    admin.incremental_alter_configs([resource])[resource].result(10)
-
-
 def test_a_record_that_cannot_be_unpacked_hides_no_other(settings: DlqSettings) -> None:
     put(settings, letter("before"))
     topic = f"{settings.topic_prefix}payment.dlq"
-    _keep_as_it_comes(settings, topic)
+    store_as_sent(settings.kafka_bootstrap_servers, topic)
     bomb = Producer({**settings.kafka, "compression.type": "zstd", "message.max.bytes": 200_000_000})
     for partition in range(2):
         bomb.produce(topic, bytes(90_000_000), b"zeros", partition=partition)

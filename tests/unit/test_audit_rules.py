@@ -496,6 +496,17 @@ def test_another_message_under_one_identity_is_fine_once_it_is_a_dead_letter() -
     assert breaches(facts) == []
 
 
+def test_an_event_that_all_its_listeners_set_aside_may_be_anybodys() -> None:
+    facts = clean()
+    said("ghost", "checkout.accepted")(facts)
+    assert breaches(facts)
+    [event] = facts.published["ghost"]["checkout.accepted"]
+    facts.set_aside["payment"].add(event)
+    assert breaches(facts)
+    facts.set_aside["warehouse"].add(event)
+    assert breaches(facts) == []
+
+
 def test_one_identity_on_two_days_is_fine_with_the_content_of_each() -> None:
     facts = clean()
     known = next(iter(facts.inbox["payment"]))
