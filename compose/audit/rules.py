@@ -177,7 +177,7 @@ def _event_faults(facts: Facts, checkout_id: str) -> Iterator[Breach]:
 
 
 def _set_aside(facts: Facts, checkout_id: str, kind: str) -> int:
-    """How many events of this kind are a dead letter of every service that hears them: whoever said them, moved nothing."""
+    """How many events of this kind are a dead letter of every service that hears them, and so moved nothing."""
     listeners = [facts.set_aside[service] for service in SERVICES if kind in subscriptions(service)]
     said = facts.published.get(checkout_id, {}).get(kind, set())
     return len(said.intersection(*listeners)) if listeners else 0
