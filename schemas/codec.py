@@ -9,6 +9,7 @@ registry is back.
 
 import json
 import struct
+from collections.abc import Iterable
 from datetime import datetime
 from importlib import resources
 from io import BytesIO
@@ -16,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import fastavro
+import structlog
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
 from schemas.avro_names import WriterSchemaError
@@ -31,7 +33,10 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 """Longer values are dead letters unread: a decoder must not be asked to expand what it can't bound."""
 _PREFIX: Final = struct.Struct(">bI")
 _SCHEMAS: Final = 1000
-"""Writers' schemas that are remembered, good and bad."""
+"""Writers' schemas that are remembered, and as many that were refused."""
+
+
+log = structlog.get_logger("schemas.codec")
 
 
 class UndecodableError(Exception):
@@ -46,6 +51,10 @@ def avsc(event_type: str) -> str:
 def compact(schema: str) -> str:
     """The schema without insignificant white space: what is registered and looked up."""
     return json.dumps(json.loads(schema), separators=(",", ":"), ensure_ascii=False)
+
+
+class _UnregisteredError(RegistryUnavailableError):
+    """The registry answers, and does not have the schema that is asked for by its text."""
 
 
 class Codec:
@@ -63,6 +72,8 @@ class Codec:
         self._heads: dict[str, bytes] = {}
         self._source = SchemaSource(registry_url)
         self._writers: Recent[Any] = Recent(_SCHEMAS)
+        # apart, so that a flood of schemas that nobody can use pushes out none that somebody does
+        self._refused: Recent[str] = Recent(_SCHEMAS)
 
     def encode(self, envelope: Envelope) -> bytes:
         """The wire form of an event. Raises RegistryUnavailableError; ValueError for an impossible record."""
@@ -83,8 +94,6 @@ class Codec:
         """The event in `value`. Raises UndecodableError, SchemaPendingError, RegistryUnavailableError."""
         writer_id = schema_id(value)
         writer = self._writers.get((event_type, writer_id)) or self._writer(event_type, writer_id)
-        if isinstance(writer, UndecodableError):
-            raise UndecodableError(str(writer))
         raw = value or b""
         body = BytesIO(raw)
         body.seek(_PREFIX.size)
@@ -106,19 +115,23 @@ class Codec:
         return any(event == event_type for event, _ in self._writers)
 
     def _writer(self, event_type: str, writer_id: int) -> Any:
-        """The writer's schema, which must be a version of this very event; what is wrong with it otherwise."""
+        """The writer's schema, which must be a version of this very event. Raises as `decode` does."""
+        name = (event_type, writer_id)
+        if name in self._refused:
+            raise UndecodableError(self._refused[name])
         found = self._source.get(writer_id)
-        return self._writers.keep((event_type, writer_id), self._parsed(event_type, writer_id, found))
-
-    def _parsed(self, event_type: str, writer_id: int, found: SchemaAnswer) -> Any:
         try:
-            schema = checked(found.text, event_type, self._readers[event_type], found.kind, found.references)
-            return fastavro.parse_schema(schema)
+            return self._writers.keep(name, self._parsed(event_type, found))
         except WriterSchemaError as error:
-            return UndecodableError(f"schema id {writer_id}: {error}")
+            raise UndecodableError(self._refused.keep(name, f"schema id {writer_id}: {error}")) from error
         # whatever the library says of a schema that somebody registered is the schema's fault
         except Exception as error:
-            return UndecodableError(f"schema id {writer_id} is no schema: {type(error).__name__}: {str(error)[:300]}")
+            why = f"schema id {writer_id} is no schema: {type(error).__name__}: {str(error)[:300]}"
+            raise UndecodableError(self._refused.keep(name, why)) from error
+
+    def _parsed(self, event_type: str, found: SchemaAnswer) -> Any:
+        readers = self._readers[event_type]
+        return fastavro.parse_schema(checked(found.text, event_type, readers, found.kind, found.references))
 
     @staticmethod
     def _unregistered(event_type: str, error: SchemaRegistryError) -> str:
@@ -129,10 +142,17 @@ class Codec:
         self._client.close()
         self._source.close()
 
-    def warm_up(self, event_types: list[str]) -> None:
-        """Look up the ids of the schemas to be written, so that a missing one shows at the start."""
-        for event_type in event_types:
+    def warm_up(self, written: Iterable[str], read: Iterable[str] = ()) -> None:
+        """Look up the ids of schemas: of the events to be written, so that a missing one shows at the start; of those
+        to be read, so that a flood of unknown ids holds up nobody who writes as we do. Raises RegistryUnavailableError.
+        """
+        for event_type in written:
             self._head(event_type)
+        for event_type in read:
+            try:
+                self._head(event_type)
+            except _UnregisteredError:
+                log.info("nobody has registered our schema of an event that is read", event_type=event_type)
 
     def _head(self, event_type: str) -> bytes:
         """What every value of this event begins with; asked of the registry once, so that encoding needs none."""
@@ -140,13 +160,14 @@ class Codec:
         try:
             known = self._client.lookup_schema(subject, Schema(self._texts[event_type], "AVRO"))
         except SchemaRegistryError as error:
-            raise RegistryUnavailableError(self._unregistered(event_type, error)) from error
+            raise _UnregisteredError(self._unregistered(event_type, error)) from error
         # a registry that is away shows itself in the HTTP library's own classes
         except Exception as error:
             raise RegistryUnavailableError(f"the schema registry does not answer: {error}") from error
         if known.schema_id is None:
             raise RegistryUnavailableError(f"the schema registry gives {subject} no id")
         self._source.knows(known.schema_id)
+        self._writers.keep((event_type, known.schema_id), self._schemas[event_type])
         head = self._heads[event_type] = _PREFIX.pack(0, known.schema_id)
         return head
 

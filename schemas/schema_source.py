@@ -20,7 +20,7 @@ _MAX_ANSWER: Final = 1024 * 1024
 _BAD_S: Final = 2.0
 """How long a bad answer for an id is remembered."""
 _REMEMBERED: Final = 10_000
-_SHARE: Final = 0.25
+_SHARE: Final = 0.1
 """The share of the time that is spent on asking for ids that got a bad answer before, or were never asked for."""
 _BURST_S: Final = 1.0
 _MAX_PAUSE_S: Final = 60.0
@@ -82,6 +82,7 @@ class SchemaSource:
         self._clock = clock
         self._bad: Recent[_Bad] = Recent(_REMEMBERED)
         self._good_id: int | None = None
+        self._answered_until = 0.0
         self._spent_s, self._spent_at = 0.0, clock()
         self._not_before = 0.0
 
@@ -140,9 +141,15 @@ class SchemaSource:
         return SchemaPendingError(text)
 
     def _answers_others(self, schema_id: int) -> bool:
+        """Whether it has an answer for something else; asked once in a moment, however many ids are refused."""
+        if self._clock() < self._answered_until:
+            return True
         other = self._good_id
         path = f"/schemas/ids/{other}" if other is not None and other != schema_id else "/config"
-        return self._request(path)[0] == _OK
+        answers = self._request(path)[0] == _OK
+        if answers:
+            self._answered_until = self._clock() + _BAD_S
+        return answers
 
     def _request(self, path: str) -> tuple[int, bytes, float]:
         """(status, body, seconds of its Retry-After). Raises RegistryUnavailableError when nothing answers."""

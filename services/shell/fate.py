@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from dlq.ledger import State
-from dlq.letter import Disposition, Fault, digest_of, masked, writable
+from dlq.letter import Disposition, Fault, digest_of, writable
 from dlq.policy import Again, Dead, FaultClass
 from schemas.decision import Decision, NotAsked, Unknown
 from schemas.failures import Code
@@ -118,7 +118,7 @@ class Fate:
     def _bury(self, row: Waiting, *, compensated: bool = False) -> None:
         """The letter, and what a replay is told; an alert where something stays held."""
         desk, handler = self._case.desk, self._case.handler(row.event_type)
-        origin, cut = writable(masked(row.origin, desk.mask))
+        origin, cut = writable(row.origin, desk.mask)
         row = replace(row, origin=origin, digest=digest_of(origin))
         letter = desk.scribe.letter(
             row, Disposition(row.disposition), handler, self._case.now, compensated=compensated, cut=cut

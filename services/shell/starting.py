@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from schemas.choreography import subscriptions
 from schemas.codec import Codec, RegistryUnavailableError
 from services.shell.service import Service
 
@@ -33,10 +34,13 @@ def stop_on_signals() -> threading.Event:
 
 
 def warm_up(codec: Codec, service: Service, stop: threading.Event) -> bool:
-    """Wait for the registry to know the schemas that this service writes; False when stopped meanwhile."""
+    """Wait for the registry to know the schemas that this service writes; False when stopped meanwhile.
+
+    Those that it hears are looked up too.
+    """
     while not stop.is_set():
         try:
-            codec.warm_up(service.says())
+            codec.warm_up(service.says(), subscriptions(service.name))
         except RegistryUnavailableError as error:
             log.warning("waiting for the schema registry", reason=str(error))
             stop.wait(_REGISTRY_AGAIN_S)

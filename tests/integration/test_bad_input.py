@@ -19,7 +19,7 @@ from compose.setting_up import CUSTOMERS
 from dlq.letter import HEAD_BYTES, LONGEST_VALUE
 from outbox.relay import producer_config
 from schemas import events as ev
-from schemas.choreography import SERVICES, dead_letter_topic, topics
+from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics
 from schemas.codec import avsc
 from schemas.envelope import Envelope, Header
 from schemas.failures import Code
@@ -586,6 +586,13 @@ def forgeries(lane: System) -> dict[str, Published]:
     return published
 
 
+def was_set_aside_by_all(name: str, forgeries: dict[str, Published]) -> bool:
+    """Whether everybody who hears this event has it as a dead letter, so that it moved nothing."""
+    kind = forgeries[name].event.TYPE
+    hearing = {service for service in SERVICES if kind in subscriptions(service)}
+    return bool(hearing) and hearing == set(FORGED[name].listeners)
+
+
 @pytest.mark.parametrize(("name", "forged"), FORGED.items(), ids=FORGED)
 def test_an_event_of_a_checkout_that_nobody_requested_takes_no_money(
     lane: System, forgeries: dict[str, Published], name: str, forged: Forged
@@ -603,10 +610,13 @@ def test_an_event_of_a_checkout_that_nobody_requested_takes_no_money(
     assert lane.ledger(checkout_id) == list(forged.money)
 
 
-def test_the_audit_names_every_forged_event_and_nothing_else(lane: System, forgeries: dict[str, Published]) -> None:
+def test_the_audit_names_the_forged_events_that_not_everybody_set_aside(
+    lane: System, forgeries: dict[str, Published]
+) -> None:
     """5: no service committed it; 3: the hold of a forged acceptance, which no checkout will ever end."""
     named = {(breach.invariant, breach.offender) for breach in lane.audit().breaches}
-    expected = {(5, published.event.checkout_id) for published in forgeries.values()}
+    expected = {(5, forgeries[name].event.checkout_id) for name in FORGED if not was_set_aside_by_all(name, forgeries)}
+    assert 0 < len(expected) < len(FORGED)
     assert named == expected | {(3, forgeries["checkout.accepted"].event.checkout_id)}
 
 

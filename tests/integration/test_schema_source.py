@@ -34,6 +34,13 @@ def codec(proxy: RegistryProxy) -> Iterator[Codec]:
         yield made
 
 
+@pytest.fixture
+def cold(proxy: RegistryProxy) -> Iterator[Codec]:
+    """One that has asked for nothing yet."""
+    with closing(Codec(proxy.url)) as made:
+        yield made
+
+
 def wish(codec: Codec) -> bytes:
     event = CheckoutCancelRequested(checkout_id="c-1", reason="why not")
     return codec.encode(Envelope(event, uuid7(), datetime.now(UTC)))
@@ -81,21 +88,25 @@ def test_a_bad_answer_is_remembered_for_a_moment(proxy: RegistryProxy, codec: Co
 
 
 @pytest.mark.parametrize("answer", [Answer(401), Answer(500), HTML, UNKNOWN], ids=["401", "500", "html", "unknown"])
-def test_a_registry_that_refuses_everything_is_away(proxy: RegistryProxy, codec: Codec, answer: Answer) -> None:
+def test_a_registry_that_refuses_everything_is_away(
+    proxy: RegistryProxy, codec: Codec, cold: Codec, answer: Answer
+) -> None:
     value = wish(codec)
     proxy.faults[0] = answer
     with pytest.raises(RegistryUnavailableError):
-        codec.decode(EVENT, value)
-    proxy.faults.clear()
+        cold.decode(EVENT, value)
+    # who has looked them up at its start needs nobody
     assert codec.decode(EVENT, value).event.checkout_id == "c-1"
+    proxy.faults.clear()
+    assert cold.decode(EVENT, value).event.checkout_id == "c-1"
 
 
-def test_a_registry_that_wants_to_be_left_alone_is(proxy: RegistryProxy, codec: Codec) -> None:
+def test_a_registry_that_wants_to_be_left_alone_is(proxy: RegistryProxy, codec: Codec, cold: Codec) -> None:
     value = wish(codec)
     proxy.faults[id_of(value)] = Answer(429, b"", {"Retry-After": "30"})
     for _ in range(3):
         with pytest.raises(SchemaPendingError) as pending:
-            codec.decode(EVENT, value)
+            cold.decode(EVENT, value)
         assert not pending.value.asked
     assert proxy.asked.count(id_of(value)) == 1
 
@@ -109,6 +120,26 @@ def test_unknown_ids_take_a_share_of_the_time_only(proxy: RegistryProxy, codec: 
             refused += not pending.asked
     assert refused > 0
     assert len(set(proxy.asked)) < 1500 - refused + 5
+
+
+def test_what_is_known_from_the_start_is_read_beside_a_flood_of_unknown_ids(codec: Codec) -> None:
+    value = wish(codec)
+    for number in range(2500):
+        with pytest.raises(SchemaPendingError):
+            codec.decode(EVENT, b"\0" + (NOT_ASKED + number).to_bytes(4, "big") + b"x")
+    assert codec.decode(EVENT, value).event.checkout_id == "c-1"
+
+
+def test_refused_schemas_push_out_none_that_is_used(proxy: RegistryProxy, codec: Codec) -> None:
+    value = wish(codec)
+    other = Answer(200, b'{"schema": "{\\"type\\": \\"record\\", \\"name\\": \\"x\\", \\"fields\\": []}"}')
+    for number in range(1200):
+        proxy.faults[NOT_ASKED + number] = other
+        codec._source._spent_s = 0.0
+        with pytest.raises(UndecodableError):
+            codec.decode(EVENT, b"\0" + (NOT_ASKED + number).to_bytes(4, "big") + b"x")
+    proxy.faults[0] = Answer(500)
+    assert codec.decode(EVENT, value).event.checkout_id == "c-1"
 
 
 def test_a_schema_of_another_event_is_refused_once_and_for_all(proxy: RegistryProxy, codec: Codec) -> None:

@@ -26,7 +26,6 @@ from dlq.letter import (
     Letter,
     Replay,
     headers_of,
-    masked,
     originals,
     record,
     writable,
@@ -749,12 +748,21 @@ def test_of_baggage_only_what_a_setting_names_is_handed_on() -> None:
 
 def test_a_letter_of_what_is_too_large_keeps_head_length_digest_and_place() -> None:
     value = b"x" * (LONGEST_VALUE + 1)
-    origin, cut = writable(replace(LETTER.origin, value=value))
+    origin, cut = writable(replace(LETTER.origin, value=value), masked_bytes)
     assert (origin.value, origin.place) == (value[:HEAD_BYTES], LETTER.origin.place)
     said = headers_of(replace(LETTER, origin=origin, cut=cut))
     assert (said["dlq-value-bytes"], said["dlq-value-sha256"]) == (str(len(value)), sha256(value).hexdigest())
     assert "the first 65,536 of 1,048,577 bytes" in said["dlq-value-cut"]
-    assert writable(LETTER.origin) == (LETTER.origin, None)
+    assert writable(LETTER.origin, masked_bytes) == (LETTER.origin, None)
+
+
+@pytest.mark.parametrize("shown", range(1, 16))
+def test_a_card_number_at_the_cut_is_masked_too(shown: int) -> None:
+    value = b"x" * (HEAD_BYTES - shown) + b"4242424242424242" + b"x" * LONGEST_VALUE
+    origin, cut = writable(replace(LETTER.origin, value=value), masked_bytes)
+    assert cut is not None
+    assert (len(origin.value or b""), cut.digest) == (HEAD_BYTES, sha256(value).hexdigest())
+    assert (origin.value or b"")[-shown:] == b"************4242"[:shown]
 
 
 def test_a_message_can_not_bring_headers_that_mean_something_to_our_readers() -> None:
@@ -764,10 +772,11 @@ def test_a_message_can_not_bring_headers_that_mean_something_to_our_readers() ->
 
 def test_card_numbers_are_masked_in_letters_and_the_letter_says_so() -> None:
     card = b"4242 4242 4242 4242"
-    found = masked(replace(LETTER.origin, key=card, value=b"\x26" + card, headers=[("note", card)]), masked_bytes)
+    letter = replace(LETTER.origin, key=card, value=b"\x26" + card, headers=[("note", card)])
+    found, _ = writable(letter, masked_bytes)
     assert b"4242 4242 4242" not in b"".join(
         [found.key or b"", found.value or b"", *(v or b"" for _, v in found.headers)]
     )
     assert found.headers[-1] == ("dlq-masked", b"card numbers")
     assert len(found.value or b"") == 20
-    assert masked(LETTER.origin, masked_bytes) is LETTER.origin
+    assert writable(LETTER.origin, masked_bytes)[0] is LETTER.origin
