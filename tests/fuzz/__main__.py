@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz [--messages 100000] [--rate 250] [--seed 1]`: exit 0 when every promise was kept."""
+"""`python -m tests.fuzz [--messages 100000] [--rate 100] [--seed 1]`: exit 0 when every promise was kept.
+
+Also that honest checkouts take at most three times as long (p99) beside the flood, as far as the machine keeps up with it.
+"""
 
 import argparse
 import json
@@ -7,16 +10,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 from tests.fuzz.run import fuzz
 from tests.servers import servers
+
+_SLOWER: Final = 3.0
 
 
 def main() -> int:
     """Run once, print the result as JSON, and say what did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--messages", type=int, default=100_000)
-    parser.add_argument("--rate", type=float, default=250.0, help="hostile messages a second, at most")
+    parser.add_argument("--rate", type=float, default=100.0, help="hostile messages a second, at most")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the same seed gives the same messages")
     wanted = parser.parse_args()
     print(f"seed {wanted.seed}", flush=True)
@@ -27,12 +33,13 @@ def main() -> int:
         )  # fmt: skip
     print(json.dumps(result.as_json(), indent=2), flush=True)
     slower = result.p99_beside_s / result.p99_alone_s if result.p99_alone_s else 0.0
+    holds = result.holds and slower <= _SLOWER
     print(
         f"{result.messages:,} hostile messages, {len(result.deaths)} deaths, {len(result.unsettled)} unsettled, "
         f"{result.honest:,} honest checkouts, {len(result.honest_without_end)} without an end, "
-        f"p99 beside {slower:.2f} x of alone, {len(result.breaches)} breaches: {'OK' if result.holds else 'FAIL'}"
+        f"p99 beside {slower:.2f} x of alone, {len(result.breaches)} breaches: {'OK' if holds else 'FAIL'}"
     )
-    return 0 if result.holds else 1
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":
