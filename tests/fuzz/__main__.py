@@ -1,6 +1,6 @@
 """`python -m tests.fuzz [--messages 100000] [--rate 100] [--seed 1]`: exit 0 when every promise was kept.
 
-Also that honest checkouts take at most three times as long (p99) beside the flood, as far as the machine keeps up with it.
+It also wants the p99 of honest checkouts beside the flood to be at most three times that without.
 """
 
 import argparse
