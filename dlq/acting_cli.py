@@ -118,7 +118,7 @@ def _change(
 
 
 def edit_command(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it; or SERVICE/ID.")],
     *,
     sets: Sets = None,
     file: JsonFile = None,

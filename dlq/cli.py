@@ -102,7 +102,7 @@ def list_command(  # noqa: PLR0913 - the filters
 
 @app.command()
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it; or SERVICE/ID.")],
     *,
     topic: Topic = None,
     saga: Annotated[bool, typer.Option("--saga/--no-saga", help="Read the event topics for its checkout.")] = True,

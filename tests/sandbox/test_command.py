@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from compose.fleet import die_with_parent
 from compose.sandbox_cli import LEDGER, ledger_file
 from tests.system import free_port, wait_for
 
@@ -28,7 +29,9 @@ def answers(port: int) -> bool:
 def test_it_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     port, folder = free_port(), tmp_path / "a" / "ledger"
     command = [str(CHECKOUT), "sandbox", "--port", str(port), "--ledger", str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(  # noqa: PLW1509
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+    ) as running:
         wait_for(lambda: answers(port), "it to listen")
         running.send_signal(number)
         _, said = running.communicate(timeout=30)
