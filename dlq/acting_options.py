@@ -14,7 +14,9 @@ from dlq.describing import find
 from dlq.filters import Filter
 from dlq.letters import DeadLetter
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Letters, by id, its beginning, or SERVICE/ID.")]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Letters, by id, its beginning, or SERVICE/ID.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it (default: you@this host).")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why; the audit keeps it.")]

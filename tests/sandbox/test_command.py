@@ -29,8 +29,11 @@ def answers(port: int) -> bool:
 def test_it_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     port, folder = free_port(), tmp_path / "a" / "ledger"
     command = [str(CHECKOUT), "sandbox", "--port", str(port), "--ledger", str(folder)]
-    with subprocess.Popen(  # noqa: PLW1509
-        command, stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509
     ) as running:
         wait_for(lambda: answers(port), "it to listen")
         running.send_signal(number)
