@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import structlog
 
+from dlq.kept import writable
 from dlq.ledger import State
-from dlq.letter import Disposition, Fault, digest_of, writable
+from dlq.letter import Disposition, Fault, digest_of
 from dlq.policy import Again, Dead, FaultClass
 from schemas.decision import Decision, NotAsked, Unknown
 from schemas.failures import Code

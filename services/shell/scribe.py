@@ -8,8 +8,9 @@ from typing import Final
 from uuid_utils.compat import uuid7
 
 from dlq import letter as dead_letter
+from dlq.kept import Cut
 from dlq.ledger import Entry, State, moment
-from dlq.letter import Cut, Disposition, Letter
+from dlq.letter import Disposition, Letter
 from outbox.add import Record
 from schemas.choreography import LEDGER_TOPIC
 from schemas.codec import Codec

@@ -16,7 +16,7 @@ from fastavro import parse_schema, schemaless_writer
 from uuid_utils.compat import uuid7
 
 from compose.setting_up import CUSTOMERS
-from dlq.letter import HEAD_BYTES, LONGEST_VALUE
+from dlq.kept import HEAD_BYTES, LONGEST_VALUE
 from outbox.relay import producer_config
 from schemas import events as ev
 from schemas.choreography import SERVICES, dead_letter_topic, subscriptions, topics

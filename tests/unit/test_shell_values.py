@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dlq.faults import fault_of, fingerprint, refusal
+from dlq.kept import HEAD_BYTES, LONGEST_VALUE, writable
 from dlq.letter import (
-    HEAD_BYTES,
-    LONGEST_VALUE,
     NO_REPLAY,
     STACK_BYTES,
     Disposition,
@@ -28,7 +27,6 @@ from dlq.letter import (
     headers_of,
     originals,
     record,
-    writable,
 )
 from dlq.letters import DeadLetter, letter_from
 from dlq.policy import FaultClass
