@@ -1,6 +1,6 @@
 """Messages that end the process while they are read or decided on: what no `except` can catch.
 
-A process notes in a file which message it has in hand; writing there costs less than a microsecond, and the file
+A process notes in a file which message it has in hand; writing there costs a fraction of a microsecond, and the file
 outlives a crash. A process that starts looks for files whose writers are gone, and counts in the database what they had
 in hand. A message that was in hand when two processes ended is set aside unread, by whichever process meets it next.
 
@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from struct import Struct
 from typing import Final, Self
 from uuid import uuid4
 
@@ -23,8 +24,9 @@ from schemas.kafka.record import Place
 
 TIMES: Final = 2
 """Processes that a message may end before it is set aside."""
-_BYTES: Final = 512
-_FIELDS: Final = 3
+_HEAD: Final = Struct("<iiq")
+"""The number of the topic in the list that follows, from 1 on; 0: nothing is in hand. Partition, offset."""
+_BYTES: Final = 64 * 1024
 
 FATAL_V1: Final = (
     """
@@ -56,7 +58,8 @@ class InHand:
         self._path, self._file = path, file
         os.ftruncate(file, _BYTES)
         self._map = mmap.mmap(file, _BYTES)
-        self._empty = True
+        self._numbers: dict[str, int] = {}
+        self._listed = _HEAD.size
 
     @classmethod
     def create(cls, folder: Path, group: str) -> Self:
@@ -70,13 +73,20 @@ class InHand:
     def mark(self, place: Place | None) -> None:
         """From now on this message is in hand, or none."""
         if place is None:
-            if not self._empty:
-                self._map[0] = 0
-                self._empty = True
+            _HEAD.pack_into(self._map, 0, 0, 0, 0)
             return
-        line = b"%b %d %d\n\0" % (place[0].encode("utf-8", "replace")[:400], place[1], place[2])
-        self._map[: len(line)] = line
-        self._empty = False
+        topic, partition, offset = place
+        _HEAD.pack_into(self._map, 0, self._numbers.get(topic) or self._list(topic), partition, offset)
+
+    def _list(self, topic: str) -> int:
+        """The number of a topic from now on; 0, which protects nobody, where there is no room for its name."""
+        line = topic.encode("utf-8", "replace") + b"\n"
+        if self._listed + len(line) > _BYTES:
+            return 0
+        self._map[self._listed : self._listed + len(line)] = line
+        self._listed += len(line)
+        self._numbers[topic] = len(self._numbers) + 1
+        return self._numbers[topic]
 
     def close(self) -> None:
         """An orderly end: nothing was in hand."""
@@ -104,13 +114,17 @@ def left_behind(folder: Path, group: str) -> Iterator[Place]:
             yield place
 
 
-def _place(line: bytes) -> Place | None:
-    parts = line.split(b"\n", 1)[0].split(b" ")
-    if len(parts) != _FIELDS or not parts[0] or line[:1] == b"\0":
+def _place(noted: bytes) -> Place | None:
+    """What such a file says; whatever else lies there says nothing."""
+    if len(noted) < _HEAD.size:
+        return None
+    number, partition, offset = _HEAD.unpack_from(noted)
+    topics = noted[_HEAD.size :].split(b"\n")[:-1]
+    if not 1 <= number <= len(topics) or partition < 0 or offset < 0:
         return None
     try:
-        return parts[0].decode(), int(parts[1]), int(parts[2])
-    except ValueError:
+        return topics[number - 1].decode(), partition, offset
+    except UnicodeDecodeError:
         return None
 
 
