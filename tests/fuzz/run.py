@@ -64,9 +64,16 @@ class Result:
 
 
 def fuzz(
-    servers: TestServers, folder: Path, *, messages: int, rate: float, seed: int, tell: Callable[[str], None] = print
+    servers: TestServers,
+    folder: Path,
+    *,
+    messages: int,
+    rate: float,
+    seed: int,
+    alone_s: float = _ALONE_S,
+    tell: Callable[[str], None] = print,
 ) -> Result:
-    """Publish `messages` hostile messages at `rate` a second."""
+    """Publish `messages` hostile messages at `rate` a second, after honest ones alone for `alone_s` seconds."""
     with ExitStack() as undo:
         system = undo.enter_context(System(servers, folder))
         observer = undo.enter_context(worker(system))
@@ -82,8 +89,8 @@ def fuzz(
                 if process.poll() is not None:
                     deaths[name] = f"exit {process.returncode}"
 
-        first, without_end = _honest_for(system, _WARM_S)
-        alone, more = _honest_for(system, _ALONE_S)
+        first, without_end = _honest_for(system, min(_WARM_S, alone_s))
+        alone, more = _honest_for(system, alone_s)
         without_end += more
         tell(f"alone: {len(alone.took_s)} honest checkouts, p99 {alone.p99_s():.3f} s")
         beside, began = Honest(system, _HONEST_RATE), time.monotonic()

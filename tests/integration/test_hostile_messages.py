@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,10 +26,16 @@ def own(servers: TestServers, scratch: Path) -> Iterator[System]:
         yield running
 
 
+@cache
+def producer_to(servers: str) -> Producer:
+    """One for all messages: making one takes longer than what it sends."""
+    return Producer(producer_config(servers))
+
+
 def put(system: System, topic: str, value: bytes | None, key: bytes | None, headers: Any = ()) -> int:
     """A message, as it is; its offset."""
     found: list[int] = []
-    producer = Producer(producer_config(system.env["KAFKA_BOOTSTRAP_SERVERS"]))
+    producer = producer_to(system.env["KAFKA_BOOTSTRAP_SERVERS"])
     producer.produce(
         system.servers.topic_prefix + topic, value, key, partition=0, headers=list(headers),
         on_delivery=lambda error, message: found.append(-1 if error else message.offset() or 0),
