@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 
 from compose.acls.rights import Right
 
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 10.0
 _ANY_HOST: Final = "*"
 _ANY_NAME: Final = "*"
 _TYPES: Final = {
