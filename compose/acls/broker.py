@@ -9,15 +9,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.protocol.admin import DescribeAclsRequest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from compose.acls.rights import Right, is_shared
 from schemas.brokers import Kafka
@@ -26,6 +20,11 @@ from schemas.kafka.raw import properties
 _TIMEOUT_S: Final = 10.0
 _ONE_GROUP: Final = (3, "checkout", 3, None, None, 1, 1)
 """A literal group's name, of any principal, host, operation and permission, in the numbers of Kafka's protocol."""
+_EVERYTHING: Final[tuple[Any, ...]] = (
+    *(ResourceType.ANY, None, ResourcePatternType.ANY),
+    *(None, None, AclOperation.ANY, AclPermissionType.ANY),
+)
+"""Of any kind, name and pattern, and of any principal, host, operation and permission."""
 _ANY_HOST: Final = "*"
 _ANY_NAME: Final = "*"
 _TYPES: Final = {
@@ -146,10 +145,7 @@ def _principal(user: str) -> str:
 
 
 def _found(admin: AdminClient) -> list[AclBinding]:
-    everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-    )  # type: ignore[arg-type]  # None stands for any name, principal and host
-    found: list[AclBinding] = _result(admin.describe_acls(everything, request_timeout=_TIMEOUT_S))
+    found: list[AclBinding] = _result(admin.describe_acls(AclBindingFilter(*_EVERYTHING), request_timeout=_TIMEOUT_S))
     return found
 
 

@@ -14,15 +14,9 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from compose.acls import PRINCIPALS, Right, apply, rights
@@ -74,7 +68,7 @@ def environ(broker: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everyone_may_do_what_the_map_says_and_nothing_else(broker: Guarded) -> None:
-    found = {}
+    found: dict[Try, str] = {}
     for principal in PRINCIPALS:
         for operation, outcome in (("write", written(broker, principal)), ("read", heard(broker, principal))):
             found |= {Try(principal, operation, topic): result for topic, result in outcome.items()}
