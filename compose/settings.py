@@ -5,6 +5,10 @@ from pydantic import Field, SecretStr
 from dlq.kafka import KafkaSettings
 
 
+class Brokers(KafkaSettings):
+    """Kafka alone."""
+
+
 class Servers(KafkaSettings):
     """Kafka, the registry, the three databases and the provider."""
 

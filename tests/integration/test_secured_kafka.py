@@ -1,6 +1,5 @@
 """The whole system on a broker that wants TLS and a password, as a managed Kafka does."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +11,10 @@ from typing import Any, Final
 import pytest
 
 from compose.stack.kafka import Kafka
-from compose.stack.paths import cache_dir
-from compose.stack.ports import HOST, free_port
-from compose.stack.processes import spawn, stop, wait_for
+from compose.stack.ports import HOST
 from compose.stack.servers import Site
-from compose.stack.state import State
 from schemas.choreography import SERVICES
+from tests.brokers import running
 from tests.servers import TestServers
 from tests.system import System
 
@@ -87,20 +84,9 @@ def broker(scratch: Path) -> Iterator[Broker]:
         pytest.skip("no openssl here")
     folder = scratch / "secured"
     folder.mkdir()
-    server = SecuredKafka()
-    ports: dict[str, int] = {}
-    for name in (*server.ports, SECURED):
-        ports[name] = free_port(ports.values())
-    site = Site(folder, cache_dir(os.environ), State(ports=ports), os.environ, lambda _: None)
     certificate = certify(folder)
-    server.install(site)
-    server.prepare(site)
-    process = spawn(server.launch(site), folder / "kafka.log")
-    try:
-        assert wait_for(lambda: server.is_ready(site), 60), (folder / "kafka.log").read_text()
-        yield Broker(f"{HOST}:{ports[SECURED]}", certificate)
-    finally:
-        stop([(process, server.stop_signal)], 30)
+    with running(SecuredKafka(), folder, SECURED) as site:
+        yield Broker(f"{HOST}:{site.state.ports[SECURED]}", certificate)
 
 
 @pytest.fixture(scope="module")
