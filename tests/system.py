@@ -95,7 +95,9 @@ def _raw(value: Any) -> bytes | None:
 class System:
     """Databases, topics, provider and, unless `services` says otherwise, one process of every service.
 
-    settings: environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox.
+    Each service has a database whose tables belong to one role, and a role of its own, which owns nothing. settings:
+    environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox. password: of
+    all these roles.
     """
 
     def __init__(
@@ -106,12 +108,15 @@ class System:
         *,
         partitions: int = 3,
         provider_options: Sequence[str] = (),
+        password: str = "",
         **settings: str,
     ) -> None:
         self.name = f"t{uuid4().hex[:10]}"
         self.folder = folder / self.name
         self.folder.mkdir(parents=True)
         self._servers = servers
+        self.password = password or uuid4().hex
+        self._roles = [f"{self.name}_{service}{kind}" for service in SERVICES for kind in ("", "_owner")]
         self._provider_port = free_port()
         self._provider_options = tuple(provider_options)
         self._provider: subprocess.Popen[bytes] | None = None
@@ -131,7 +136,8 @@ class System:
             "RETRY_EARLY_FIRST_S": "0.05",
             "RETRY_EARLY_ATTEMPTS": "5",
             "PAYMENT_BREAKER_OPEN_S": "1",
-            **{f"{s.upper()}_DATABASE_URL": self._database_url(s) for s in SERVICES},
+            **{f"{s.upper()}_DATABASE_URL": self._database_url(s, f"{self.name}_{s}") for s in SERVICES},
+            **{f"{s.upper()}_OWNER_DATABASE_URL": self._database_url(s, f"{self.name}_{s}_owner") for s in SERVICES},
             **{f"{s.upper()}_METRICS_PORT": str(free_port()) for s in SERVICES},
             **settings,
         }
@@ -187,9 +193,10 @@ class System:
     # --- looking --------------------------------------------------------------------------------------------
 
     def engine(self, service: str) -> Engine:
-        """A service's database."""
+        """A service's database, as the server's administrator."""
         if service not in self._engines:
-            self._engines[service] = create_engine(self.servers.database_url(service), pool_pre_ping=True)
+            url = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
+            self._engines[service] = create_engine(url, pool_pre_ping=True)
         return self._engines[service]
 
     def rows(self, service: str, sql: str, **values: Any) -> list[Any]:
@@ -353,9 +360,9 @@ class System:
 
     # --- making and dropping --------------------------------------------------------------------------------
 
-    def _database_url(self, service: str) -> str:
-        url = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
-        return url.render_as_string(hide_password=False)
+    def _database_url(self, service: str, role: str) -> str:
+        where = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
+        return where.set(username=role, password=self.password).render_as_string(hide_password=False)
 
     def _admin(self, statement: str) -> None:
         engine = create_engine(self._servers.postgres_admin, isolation_level="AUTOCOMMIT")
@@ -364,12 +371,17 @@ class System:
         engine.dispose()
 
     def _create_databases(self) -> None:
+        for role in self._roles:
+            self._admin(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
         for service in SERVICES:
-            self._admin(f"CREATE DATABASE {self.name}_{service}")
+            self._admin(f"CREATE DATABASE {self.name}_{service} OWNER {self.name}_{service}_owner")
+            self._admin(f"REVOKE CONNECT, TEMPORARY ON DATABASE {self.name}_{service} FROM PUBLIC")
 
     def _drop(self) -> None:
         for service in SERVICES:
             self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
+        for role in self._roles:
+            self._admin(f"DROP ROLE {role}")
         admin = AdminClient(self.servers.kafka)
         mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
         for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
