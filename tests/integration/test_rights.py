@@ -70,7 +70,7 @@ def run(engine: Engine, sql: str) -> None:
 )
 def test_a_services_role_is_refused(system: System, role: Engine, sql: str) -> None:
     with pytest.raises(ProgrammingError) as refused:
-        run(role, sql.format(owner=f"{system.name}_owner"))
+        run(role, sql.format(owner=f"{role.url.username}_owner"))
     assert isinstance(refused.value.orig, errors.InsufficientPrivilege)
 
 
@@ -89,11 +89,8 @@ def test_the_service_works_and_its_relay_finds_the_outbox_settled(system: System
 @pytest.mark.parametrize("role", ["checkout"], indirect=True)
 def test_it_makes_and_drops_the_days_of_the_inbox(system: System, role: Engine) -> None:
     def days() -> set[str]:
-        found = system.rows(
-            "checkout",
-            "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'inbox'::regclass",
-        )
-        return {row.relname for row in found if row.relname != "inbox_other_days"}
+        sql = "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'inbox'::regclass"
+        return {row.relname for row in system.rows("checkout", sql)} - {"inbox_other_days"}
 
     before = wait_for(days, "the service to have made its days")
     later = datetime.now(UTC).date() + timedelta(days=3)
@@ -116,13 +113,13 @@ def test_what_is_set_up_twice_has_the_same_rights(system: System, role: Engine) 
 
 def test_an_installation_with_one_role_goes_on_and_can_be_handed_over(servers: TestServers, scratch: Path) -> None:
     with System(servers, scratch, services=()) as old:
-        role = f"{old.name}_checkout"
-        old.execute("checkout", f'REASSIGN OWNED BY "{old.name}_owner" TO "{role}"')
+        role, owner = f"{old.name}_checkout", f"{old.name}_checkout_owner"
+        old.execute("checkout", f"REASSIGN OWNED BY {owner} TO {role}")
         alone = old.servers.model_copy(update={"checkout_owner_database_url": old.servers.checkout_database_url})
         setting_up.migrate(alone)
-        with pytest.raises(OwnerError, match=f"REASSIGN OWNED BY {role} TO {old.name}_owner"):
+        with pytest.raises(OwnerError, match=f"REASSIGN OWNED BY {role} TO {owner}"):
             setting_up.migrate(old.servers)
-        old.execute("checkout", f'REASSIGN OWNED BY "{role}" TO "{old.name}_owner"')
+        old.execute("checkout", f"REASSIGN OWNED BY {role} TO {owner}")
         setting_up.migrate(old.servers)
         engine = engine_of(old.servers.database_url("checkout"))
         run(engine, "INSERT INTO fatal_messages VALUES ('t', 0, 0, 1)")
