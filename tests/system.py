@@ -97,7 +97,7 @@ class System:
 
     Each service has a database whose tables belong to one role, and a role of its own, which owns nothing. settings:
     environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox. password: of
-    all these roles.
+    all these roles. provider_login: `user:password`, which the services' URL of the provider has.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class System:
         partitions: int = 3,
         provider_options: Sequence[str] = (),
         password: str = "",
+        provider_login: str = "",
         **settings: str,
     ) -> None:
         self.name = f"t{uuid4().hex[:10]}"
@@ -118,6 +119,7 @@ class System:
         self.password = password or uuid4().hex
         self._roles = [f"{self.name}_{service}{kind}" for service in SERVICES for kind in ("", "_owner")]
         self._provider_port = free_port()
+        self.provider_url = f"http://127.0.0.1:{self._provider_port}"
         self._provider_options = tuple(provider_options)
         self._provider: subprocess.Popen[bytes] | None = None
         self._engines: dict[str, Engine] = {}
@@ -125,7 +127,7 @@ class System:
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
             "SCHEMA_REGISTRY_URL": servers.registry,
-            "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{self._provider_port}",
+            "PAYMENT_PROVIDER_URL": self.provider_url.replace("//", f"//{provider_login}@" if provider_login else "//"),
             "TOPIC_PREFIX": f"{self.name}.",
             "TOPIC_PARTITIONS": str(partitions),
             "TIMER_INTERVAL_S": "0.2",
@@ -276,7 +278,7 @@ class System:
 
     def ledger(self, checkout_id: str) -> list[str]:
         """What the provider did for a checkout, by its own journal."""
-        entries = ledger_entries(self.env["PAYMENT_PROVIDER_URL"])
+        entries = ledger_entries(self.provider_url)
         return [entry["kind"] for entry in entries if entry["checkout_id"] == checkout_id]
 
     def audit(self) -> Report:
@@ -305,9 +307,7 @@ class System:
     def faults(self, *rules: dict[str, Any]) -> None:
         """Switch the provider's faults; none: all off."""
         method, data = ("PUT", json.dumps(rules).encode()) if rules else ("DELETE", None)
-        request = Request(
-            f"{self.env['PAYMENT_PROVIDER_URL']}/v1/faults", data, {"Content-Type": "application/json"}, method=method
-        )
+        request = Request(f"{self.provider_url}/v1/faults", data, {"Content-Type": "application/json"}, method=method)
         with urlopen(request, timeout=10) as response:
             assert response.status < 300
 
@@ -346,7 +346,7 @@ class System:
 
     def _provider_answers(self) -> bool:
         try:
-            with urlopen(f"{self.env['PAYMENT_PROVIDER_URL']}/healthz", timeout=1) as response:
+            with urlopen(f"{self.provider_url}/healthz", timeout=1) as response:
                 return bool(response.status == 200)
         except (URLError, OSError):
             return False

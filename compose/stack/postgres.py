@@ -36,6 +36,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
+    # neither rows nor statements: a refused one may hold a payment method's token
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
 }
 
 _INITDB_LIMIT_S = 120
