@@ -4,13 +4,14 @@ from pydantic import Field, SecretStr, field_validator
 
 from dlq.kafka import KafkaSettings
 from schemas.choreography import SERVICES
+from schemas.secret import WebUrl
 from services.shell.database import url_of
 
 
 class Servers(KafkaSettings):
     """Kafka, the registry, the three databases and the provider."""
 
-    schema_registry_url: SecretStr = Field(description="URL of the Confluent-compatible schema registry")
+    schema_registry_url: WebUrl = Field(description="URL of the Confluent-compatible schema registry")
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")
     warehouse_database_url: SecretStr = Field(description="likewise")
@@ -20,11 +21,11 @@ class Servers(KafkaSettings):
     )
     payment_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
     warehouse_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
-    payment_provider_url: SecretStr = Field(description="URL of the payment provider")
+    payment_provider_url: WebUrl = Field(description="URL of the payment provider")
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
     topic_replication: int = Field(1, ge=1, le=10, description="Replicas of those topics")
-    otel_exporter_otlp_endpoint: SecretStr = Field(
+    otel_exporter_otlp_endpoint: WebUrl = Field(
         SecretStr(""), description="Where traces go: URL of an OTLP receiver; none: nowhere"
     )
 

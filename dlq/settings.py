@@ -1,8 +1,9 @@
 """What the `dlq` command needs: Kafka and the registry, no service and no database. Read where a command starts."""
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 
 from dlq.kafka import KafkaSettings
+from schemas.secret import WebUrl
 
 
 class SettingsError(Exception):
@@ -12,7 +13,7 @@ class SettingsError(Exception):
 class DlqSettings(KafkaSettings):
     """Where the dead letters are, from environment variables."""
 
-    schema_registry_url: SecretStr = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
+    schema_registry_url: WebUrl = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
     topic_prefix: str = Field("", description="Put before every topic")
 
 

@@ -9,10 +9,10 @@ import base64
 import os
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -40,6 +40,22 @@ class FileSecret(SecretStr):
 
 def _content(path: Path) -> str:
     return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+
+
+def _is_web_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if url and not good:
+        raise ValueError("is no URL: http://host:port or https://user:password@host")
+    return value
+
+
+WebUrl = Annotated[SecretStr, AfterValidator(_is_web_url)]
+"""The URL of a server, with a login or without one. What is none is refused without being told."""
 
 
 class SecretSettings(BaseSettings):

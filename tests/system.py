@@ -28,6 +28,7 @@ from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
 from dlq.topics import dump
+from schemas.brokers import reaching
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
@@ -382,7 +383,7 @@ class System:
             self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
         for role in self._roles:
             self._admin(f"DROP ROLE {role}")
-        admin = AdminClient(self.servers.kafka)
+        admin = AdminClient(reaching(self.servers.kafka))
         mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
         for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
             future.result(timeout=_ADMIN_S)

@@ -5,6 +5,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from schemas.events import CheckoutAccepted, CheckoutFailed, WarehouseConfirmed, WarehouseReserved
+from schemas.secret import WebUrl
 from services.payment import store
 from services.payment.decisions import giving_up, handlers
 from services.payment.provider.declines import OnUnmapped, nobody
@@ -23,7 +24,7 @@ class PaymentSettings(Settings):
     database_url: SecretStr = Field(validation_alias="PAYMENT_DATABASE_URL", description="Its database")
     metrics_port: int = Field(0, validation_alias="PAYMENT_METRICS_PORT", ge=0, le=65535, description="Health port")
     payment_provider: Literal["sandbox", "stripe"] = Field("sandbox", description="Who takes the money")
-    payment_provider_url: SecretStr = Field(
+    payment_provider_url: WebUrl = Field(
         SecretStr(""), validate_default=True, description="URL of the sandbox provider; required with `sandbox`"
     )
     stripe_api_key: SecretStr = Field(

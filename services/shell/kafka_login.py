@@ -33,17 +33,19 @@ class KafkaLogin:
 
         return make
 
-    def renew(self) -> None:
-        """Look, at most every few seconds, whether the password is another one."""
+    def renew(self) -> bool:
+        """Look, at most every few seconds, whether the password is another one; whether it was."""
         if not self._known or time.monotonic() - self._looked_at < _EVERY_S:
-            return
+            return False
         self._looked_at = time.monotonic()
         given = reaching(self._kafka)
-        if given[PASSWORD] != self._known:
-            for client in list(self._clients.values()):
-                client.set_sasl_credentials(given["sasl.username"], given[PASSWORD])
-            self._known = given[PASSWORD]
-            log.info("the broker's password is another one", clients=len(self._clients))
+        if given[PASSWORD] == self._known:
+            return False
+        for client in list(self._clients.values()):
+            client.set_sasl_credentials(given["sasl.username"], given[PASSWORD])
+        self._known = given[PASSWORD]
+        log.info("the broker's password is another one", clients=len(self._clients))
+        return True
 
 
 def _password(kafka: Kafka) -> str:
