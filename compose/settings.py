@@ -17,7 +17,7 @@ class Servers(KafkaSettings):
     warehouse_database_url: SecretStr = Field(description="likewise")
     checkout_owner_database_url: SecretStr = Field(
         SecretStr(""),
-        description="The same database as the role that owns its tables; empty: the service's own role does",
+        description="The checkout database, as the role that owns its tables; empty: the service's own role does",
     )
     payment_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
     warehouse_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")

@@ -11,14 +11,18 @@ from schemas.secret import masked
 
 _LOGIN: Final = ("host", "port", "dbname", "user", "password")
 _CHARS: Final = 300
+_NO_URL: Final = "is no URL of a database: postgresql+psycopg2://user:password@host:port/database"
 
 
 def url_of(secret: SecretStr) -> URL:
     """A database's URL. Raises ValueError, which does not tell what is in it."""
     try:
-        return make_url(secret.get_secret_value())
+        url = make_url(secret.get_secret_value())
     except (ArgumentError, ValueError):
-        raise ValueError("is no URL of a database: postgresql+psycopg2://user:password@host:port/database") from None
+        raise ValueError(_NO_URL) from None
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(_NO_URL)
+    return url
 
 
 def engine_of(secret: SecretStr, **options: Any) -> Engine:
