@@ -77,7 +77,7 @@ def world(servers: TestServers, scratch: Path) -> Iterator[World]:
             "STRIPE_API_KEY": strings["stripe"],
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url.replace("//", f"//me:{strings['traces']}@"),
             "RETRY_ATTEMPTS": "2",
-            "PAYMENT_TIMEOUT_S": "1",
+            "PAYMENT_TIMEOUT_S": "4",
         }
         login = f"me:{strings['provider']}"
         system = undo.enter_context(
@@ -155,7 +155,8 @@ def a_database_without_room(world: World) -> None:
     wait_for(waiting, "payment to wait for its database")
     world.places.pages(system, "no room")
     system.execute("payment", "DROP TRIGGER stop ON payments")
-    system.await_rest(request.checkout_id for request in requests)
+    for request in requests:
+        system.await_status("checkout", request.checkout_id, "captured")
 
 
 def a_provider_that_fails(world: World) -> list[str]:
@@ -213,7 +214,7 @@ def wrong_passwords(world: World) -> None:
     for name, (change, until) in refused.items():
         said = ended(system.folder, name, plain | change, "-m", "services.warehouse", until=until)
         assert "Fatal Python error: Aborted" in said
-        world.places.command(plain | change, "checkout", "audit", name=f"checkout audit, {name}")
+        world.places.command(plain | change, "checkout", "publish", "-", name=f"checkout publish, {name}")
         world.places.command(plain | change, "checkout", "show", "canary-000", name=f"checkout show, {name}")
         world.places.command(plain | change, "dlq", "groups", name=f"dlq groups, {name}")
 

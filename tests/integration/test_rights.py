@@ -35,7 +35,6 @@ REFUSED: Final = (
     "DELETE FROM audit_trail",
     "DELETE FROM inbox",
     "SELECT * FROM alembic_version",
-    "GRANT ALL ON audit_trail TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC",
     "SET ROLE {owner}",
 )
