@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import SecretStr
+
 from dlq.failing import DlqError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Decoded:
     why: str = ""
 
 
-def decode(value: bytes | None, registry_url: str) -> Decoded:
+def decode(value: bytes | None, registry_url: SecretStr) -> Decoded:
     """The value by the schema that it was written with, whatever event it is. Raises nothing: it says why not."""
     from schemas.codec import UndecodableError, schema_id  # noqa: PLC0415
 
@@ -43,7 +45,7 @@ def decode(value: bytes | None, registry_url: str) -> Decoded:
         return Decoded(why=str(error))
 
 
-def _decoded(value: bytes, writer_id: int, registry_url: str) -> Decoded:
+def _decoded(value: bytes, writer_id: int, registry_url: SecretStr) -> Decoded:
     import fastavro  # noqa: PLC0415
 
     from schemas.schema_source import SchemaSource  # noqa: PLC0415

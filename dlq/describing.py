@@ -5,6 +5,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +46,9 @@ def _named(letters: Sequence[DeadLetter], wanted: str) -> list[DeadLetter]:
     return [letter for letter in letters if wanted in (letter.id, letter.ledger_key)]
 
 
-def describe(letter: DeadLetter, registry_url: str, lines: Sequence[Line], events: Sequence[Said]) -> dict[str, Any]:
+def describe(
+    letter: DeadLetter, registry_url: SecretStr, lines: Sequence[Line], events: Sequence[Said]
+) -> dict[str, Any]:
     """All of it, as `--json` has it. letter: whole. events: of its checkout."""
     return letter_json(letter) | {
         "at": letter.at,
@@ -60,7 +63,7 @@ def describe(letter: DeadLetter, registry_url: str, lines: Sequence[Line], event
     }
 
 
-def _value(value: bytes | None, registry_url: str) -> dict[str, Any]:
+def _value(value: bytes | None, registry_url: SecretStr) -> dict[str, Any]:
     decoded = decode(value, registry_url)
     return {
         **_described(value),

@@ -3,7 +3,10 @@
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from schemas.brokers import Properties
+from schemas.secret import SecretSettings
 
 _T = TypeVar("_T", str, SecretStr)
 _NAMES: Final = {
@@ -13,7 +16,7 @@ _NAMES: Final = {
 }
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(SecretSettings):
     """Brokers, and what they ask of a client. Not read by itself: settings classes inherit it."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
@@ -51,15 +54,15 @@ class KafkaSettings(BaseSettings):
         return value
 
     @property
-    def kafka(self) -> dict[str, Any]:
-        """The properties that every client begins with; the password among them: never log them."""
+    def kafka(self) -> Properties:
+        """The properties that every client begins with."""
         found: dict[str, Any] = {"bootstrap.servers": self.kafka_bootstrap_servers}
         if self.kafka_security_protocol == "PLAINTEXT":
-            return found
+            return Properties(found)
         found["security.protocol"] = self.kafka_security_protocol
         if self.kafka_security_protocol.startswith("SASL"):
             found["sasl.mechanism"] = self.kafka_sasl_mechanism
             found["sasl.username"] = self.kafka_sasl_username
-            found["sasl.password"] = self.kafka_sasl_password.get_secret_value()
         files = {name: getattr(self, field) for field, name in _NAMES.items()}
-        return found | {name: file for name, file in files.items() if file}
+        found |= {name: file for name, file in files.items() if file}
+        return Properties(found, self.kafka_sasl_password if "sasl.username" in found else None)

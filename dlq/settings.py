@@ -3,6 +3,7 @@
 from pydantic import Field, ValidationError
 
 from dlq.kafka import KafkaSettings
+from schemas.secret import WebUrl
 
 
 class SettingsError(Exception):
@@ -12,7 +13,7 @@ class SettingsError(Exception):
 class DlqSettings(KafkaSettings):
     """Where the dead letters are, from environment variables."""
 
-    schema_registry_url: str = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
+    schema_registry_url: WebUrl = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
     topic_prefix: str = Field("", description="Put before every topic")
 
 

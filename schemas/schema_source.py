@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx2
+from pydantic import SecretStr
 
 from schemas import strict_json
+from schemas.secret import secret
 
 _TIMEOUT_S: Final = 5.0
 _MAX_ANSWER: Final = 1024 * 1024
@@ -74,10 +76,10 @@ class _Bad(NamedTuple):
 
 
 class SchemaSource:
-    """Asks one registry. clock: monotonic seconds."""
+    """Asks one registry, with the login that its URL has at that moment. clock: monotonic seconds."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, url: SecretStr | str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = secret(url)
         self._client = httpx2.Client(timeout=_TIMEOUT_S, follow_redirects=False)
         self._clock = clock
         self._bad: Recent[_Bad] = Recent(_REMEMBERED)
@@ -154,7 +156,7 @@ class SchemaSource:
     def _request(self, path: str) -> tuple[int, bytes, float]:
         """(status, body, seconds of its Retry-After). Raises RegistryUnavailableError when nothing answers."""
         try:
-            with self._client.stream("GET", self._url + quote(path)) as response:
+            with self._client.stream("GET", self._url.get_secret_value().rstrip("/") + quote(path)) as response:
                 body = b""
                 for part in response.iter_bytes():
                     body += part

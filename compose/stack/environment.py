@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from compose.stack import postgres, registry
 from compose.stack.ports import HOST
 from compose.stack.state import State
+from schemas.secret import FILE
 
 # where each service answers /healthz, /readyz and /metrics; a port each, though no server of ours listens there
 SERVICE_PORTS = {f"{service}-metrics": f"{service.upper()}_METRICS_PORT" for service in postgres.SERVICES}
@@ -20,7 +21,8 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
 }
 
 _SERVERS = tuple(name for names in NAMED_BY.values() for name in names)
-VARIABLES = (*_SERVERS, "POSTGRES_ADMIN_URL", *SERVICE_PORTS.values())
+OWNER_URLS = {service: f"{service.upper()}_OWNER_DATABASE_URL" for service in postgres.SERVICES}
+VARIABLES = (*_SERVERS, *OWNER_URLS.values(), "POSTGRES_ADMIN_URL", *SERVICE_PORTS.values())
 
 
 def is_external(server: str, environ: Mapping[str, str]) -> bool:
@@ -31,7 +33,11 @@ def is_external(server: str, environ: Mapping[str, str]) -> bool:
     """
     if server == "postgres" and not is_external("registry", environ):
         return False
-    return all(environ.get(name) for name in NAMED_BY[server])
+    return all(_named(name, environ) for name in NAMED_BY[server])
+
+
+def _named(variable: str, environ: Mapping[str, str]) -> bool:
+    return bool(environ.get(variable) or environ.get(variable + FILE))
 
 
 def service_environment(state: State, environ: Mapping[str, str]) -> dict[str, str]:
@@ -39,8 +45,9 @@ def service_environment(state: State, environ: Mapping[str, str]) -> dict[str, s
 
     POSTGRES_ADMIN_URL, the superuser's, is for tests that make databases; it's there when a Postgres of ours is.
     """
-    ours = _kafka(state) | _databases(state) | _registry(state) | _provider(state)
+    ours = _kafka(state) | _databases(state, environ) | _registry(state) | _provider(state)
     ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
+    ours = {name: value for name, value in ours.items() if not environ.get(name + FILE)}
     return ours | {name: environ[name] for name in VARIABLES if environ.get(name)}
 
 
@@ -59,10 +66,15 @@ def _provider(state: State) -> dict[str, str]:
     return {} if port is None else {"PAYMENT_PROVIDER_URL": f"http://{HOST}:{port}"}
 
 
-def _databases(state: State) -> dict[str, str]:
+def _databases(state: State, environ: Mapping[str, str]) -> dict[str, str]:
     if "postgres" not in state.ports:
         return {}
-    urls = {f"{service.upper()}_DATABASE_URL": _url(state, service, service) for service in postgres.SERVICES}
+    urls: dict[str, str] = {}
+    for service, owner in postgres.OWNERS.items():
+        variable = f"{service.upper()}_DATABASE_URL"
+        if not _named(variable, environ):
+            # both or neither: another server's database does not belong to a role of ours
+            urls |= {variable: _url(state, service, service), OWNER_URLS[service]: _url(state, owner, service)}
     return urls | {"POSTGRES_ADMIN_URL": _url(state, postgres.ADMIN, postgres.ADMIN)}
 
 

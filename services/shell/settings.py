@@ -3,11 +3,13 @@
 import sys
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
 from dlq.kafka import KafkaSettings
 from dlq.policy import FaultClass, Policy
+from schemas.secret import WebUrl
+from services.shell.database import url_of
 
 EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
@@ -16,7 +18,7 @@ EXIT_CONFIG = 78
 class Settings(KafkaSettings):
     """What every service needs. A service's own class adds its database and its limits."""
 
-    schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
+    schema_registry_url: WebUrl = Field(description="URL of the Confluent-compatible schema registry")
     database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     metrics_host: str = Field("127.0.0.1", description="Where /healthz, /readyz and /metrics listen")
     metrics_port: int = Field(0, ge=0, le=65535, description="Their port; 0: any free one")
@@ -65,9 +67,17 @@ class Settings(KafkaSettings):
         "empty: `checkout-reading` in the system's temporary folder",
     )
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
-    otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
+    otel_exporter_otlp_endpoint: WebUrl = Field(
+        SecretStr(""), description="Where traces go: URL of an OTLP receiver; none: nowhere"
+    )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of the traces that begin here, to keep")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        url_of(value)
+        return value
 
 
 def policy(settings: Settings) -> Policy:
