@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
 
-from compose.stack import postgres, registry
+from compose.stack import certificates, kafka, postgres, registry, users
+from compose.stack.errors import StackError
 from compose.stack.ports import HOST
 from compose.stack.state import State
 
@@ -20,7 +23,16 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
 }
 
 _SERVERS = tuple(name for names in NAMED_BY.values() for name in names)
-VARIABLES = (*_SERVERS, "POSTGRES_ADMIN_URL", *SERVICE_PORTS.values())
+_ADMIN_URL = "POSTGRES_ADMIN_URL"
+_SECURITY = (
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SSL_CA_LOCATION",
+    "SCHEMA_REGISTRY_CA_LOCATION",
+)
+VARIABLES = (*_SERVERS, _ADMIN_URL, *SERVICE_PORTS.values(), *_SECURITY)
 
 
 def is_external(server: str, environ: Mapping[str, str]) -> bool:
@@ -34,24 +46,68 @@ def is_external(server: str, environ: Mapping[str, str]) -> bool:
     return all(environ.get(name) for name in NAMED_BY[server])
 
 
-def service_environment(state: State, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a service has to be told (VARIABLES); what the environment names already stays as it is there.
+def service_environment(
+    state: State, data: Path, environ: Mapping[str, str], principal: str = users.DEVELOPER
+) -> dict[str, str]:
+    """What a process of `principal` has to be told; what the environment names already stays as it is there.
 
-    POSTGRES_ADMIN_URL, the superuser's, is for tests that make databases; it's there when a Postgres of ours is.
+    data: the stack's folder. POSTGRES_ADMIN_URL, the superuser's, is the developer's only: for tests that make
+    databases. Raises StackError for a principal that there is not.
     """
-    ours = _kafka(state) | _databases(state) | _registry(state) | _provider(state)
+    if principal not in users.KAFKA:
+        raise StackError(f"{principal!r} has no login here: there are {', '.join(users.KAFKA)}")
+    ours = _kafka(state, data, principal) | _databases(state, data) | _registry(state, data, principal)
+    ours |= _provider(state)
     ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
-    return ours | {name: environ[name] for name in VARIABLES if environ.get(name)}
+    found = ours | {name: environ[name] for name in VARIABLES if environ.get(name)}
+    return {name: value for name, value in found.items() if name not in _not_for(principal)}
 
 
-def _kafka(state: State) -> dict[str, str]:
+def outside(state: State, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment that a stack goes by: in a secured one every server is ours, whatever is named there."""
+    if not state.secure:
+        return environ
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
+
+
+def _not_for(principal: str) -> set[str]:
+    """Variables that are none of a principal's business; commands want all but the superuser."""
+    if principal == users.DEVELOPER:
+        return set()
+    if principal in users.COMMANDS:
+        return {_ADMIN_URL}
+    own = {f"{principal.upper()}_DATABASE_URL", f"{principal.upper()}_METRICS_PORT"}
+    own |= set(NAMED_BY["provider"]) if principal == "payment" else set()
+    return {_ADMIN_URL, *NAMED_BY["provider"], *NAMED_BY["postgres"], *SERVICE_PORTS.values()} - own
+
+
+def _kafka(state: State, data: Path, principal: str) -> dict[str, str]:
     port = state.ports.get("kafka")
-    return {} if port is None else {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{port}"}
+    if port is None:
+        return {}
+    servers = {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{port}"}
+    if not state.secure:
+        return servers
+    return servers | {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_MECHANISM": kafka.MECHANISM,
+        "KAFKA_SASL_USERNAME": principal,
+        "KAFKA_SASL_PASSWORD": users.kafka_password(state, principal),
+        "KAFKA_SSL_CA_LOCATION": str(certificates.authority(data)),
+    }
 
 
-def _registry(state: State) -> dict[str, str]:
+def _registry(state: State, data: Path, principal: str) -> dict[str, str]:
     port = state.ports.get("registry")
-    return {} if port is None else {"SCHEMA_REGISTRY_URL": f"http://{HOST}:{port}{registry.API}"}
+    if port is None:
+        return {}
+    if not state.secure:
+        return {"SCHEMA_REGISTRY_URL": f"http://{HOST}:{port}{registry.API}"}
+    login = ":".join(users.registry_login(state, principal))
+    return {
+        "SCHEMA_REGISTRY_URL": f"https://{login}@{HOST}:{port}{registry.API}",
+        "SCHEMA_REGISTRY_CA_LOCATION": str(certificates.authority(data)),
+    }
 
 
 def _provider(state: State) -> dict[str, str]:
@@ -59,12 +115,15 @@ def _provider(state: State) -> dict[str, str]:
     return {} if port is None else {"PAYMENT_PROVIDER_URL": f"http://{HOST}:{port}"}
 
 
-def _databases(state: State) -> dict[str, str]:
+def _databases(state: State, data: Path) -> dict[str, str]:
     if "postgres" not in state.ports:
         return {}
-    urls = {f"{service.upper()}_DATABASE_URL": _url(state, service, service) for service in postgres.SERVICES}
-    return urls | {"POSTGRES_ADMIN_URL": _url(state, postgres.ADMIN, postgres.ADMIN)}
+    options = urlencode(postgres.tls(state, data))
+    urls = {f"{service.upper()}_DATABASE_URL": _url(state, service, service, options) for service in postgres.SERVICES}
+    return urls | {_ADMIN_URL: _url(state, postgres.ADMIN, postgres.ADMIN, options)}
 
 
-def _url(state: State, role: str, database: str) -> str:
-    return f"postgresql+psycopg2://{role}:{state.passwords[role]}@{HOST}:{state.ports['postgres']}/{database}"
+def _url(state: State, role: str, database: str, options: str) -> str:
+    server = f"{HOST}:{state.ports['postgres']}"
+    url = f"postgresql+psycopg2://{role}:{state.passwords[role]}@{server}/{database}"
+    return f"{url}?{options}" if options else url

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import signal
+import ssl
+from base64 import b64encode
+from urllib.parse import urlencode
 
+from compose import acls
+from compose.stack import certificates, postgres, users
 from compose.stack.downloads import archive, cached
 from compose.stack.java import java
 from compose.stack.ports import HOST
@@ -48,21 +53,52 @@ class Registry:
         ports = site.state.ports
         return {
             "QUARKUS_HTTP_HOST": HOST,
-            "QUARKUS_HTTP_PORT": str(ports["registry"]),
+            **(_secure(site) if site.state.secure else {"QUARKUS_HTTP_PORT": str(ports["registry"])}),
             # its own health and metrics, which would be on port 9000 of every network
             "QUARKUS_MANAGEMENT_HOST": HOST,
             "QUARKUS_MANAGEMENT_PORT": str(ports["registry-management"]),
             "QUARKUS_BANNER_ENABLED": "false",
             "APICURIO_STORAGE_KIND": "sql",
             "APICURIO_STORAGE_SQL_KIND": "postgresql",
-            "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{ports['postgres']}/registry",
+            "APICURIO_DATASOURCE_URL": _database(site),
             "APICURIO_DATASOURCE_USERNAME": "registry",
             "APICURIO_DATASOURCE_PASSWORD": site.state.passwords["registry"],
         }
 
     def is_ready(self, site: Site) -> bool:
         """Ready when it lists its subjects, for which it asks its database."""
-        return answers(site.state.ports["registry"], f"{API}/subjects")
+        port, path = site.state.ports["registry"], f"{API}/subjects"
+        if not site.state.secure:
+            return answers(port, path)
+        trusted = ssl.create_default_context(cafile=certificates.authority(site.data))
+        login = ":".join(users.registry_login(site.state, acls.AUDITOR))
+        return answers(port, path, trusted, {"Authorization": f"Basic {b64encode(login.encode()).decode()}"})
 
     def settle(self, site: Site) -> None:
         """Nothing."""
+
+
+def _database(site: Site) -> str:
+    url, options = f"jdbc:postgresql://{HOST}:{site.state.ports['postgres']}/registry", urlencode(postgres.tls(site.state, site.data))
+    return f"{url}?{options}" if options else url
+
+
+def _secure(site: Site) -> dict[str, str]:
+    """TLS only, and two users: one reads, one registers."""
+    # key and certificate stand in one file
+    key = str(certificates.of(site.data, "registry"))
+    return {
+        "QUARKUS_HTTP_INSECURE_REQUESTS": "disabled",
+        "QUARKUS_HTTP_SSL_PORT": str(site.state.ports["registry"]),
+        "QUARKUS_HTTP_SSL_CERTIFICATE_FILES": key,
+        "QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES": key,
+        "QUARKUS_HTTP_AUTH_BASIC": "true",
+        "APICURIO_AUTH_ROLE_BASED_AUTHORIZATION": "true",
+        "QUARKUS_SECURITY_USERS_EMBEDDED_PLAIN_TEXT": "true",
+        **{
+            f"QUARKUS_SECURITY_USERS_EMBEDDED_USERS_{user.upper()}": site.state.passwords[f"registry/{user}"]
+            for user in users.REGISTRY
+        },
+        f"QUARKUS_SECURITY_USERS_EMBEDDED_ROLES_{users.READER.upper()}": "sr-readonly",
+        f"QUARKUS_SECURITY_USERS_EMBEDDED_ROLES_{users.WRITER.upper()}": "sr-developer",
+    }
