@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from compose.settings import Servers
 from dlq.offsets import QUIET, bounds
-from schemas.choreography import SERVICES, dead_letter_topic
+from schemas.choreography import SERVICES, SHOP, dead_letter_topic
 from schemas.codec import Codec, SchemaPendingError, UndecodableError
 from schemas.events import CheckoutCompleted, CheckoutFailed
 from schemas.kafka.record import record_of
@@ -38,7 +38,8 @@ class Ends:
         self._consumer = Consumer(
             {
                 **servers.kafka,
-                "group.id": "checkout-run",  # required by the client; nothing is committed under it
+                # required by the client; nothing is committed under it
+                "group.id": f"{servers.topic_prefix}{SHOP}-run",
                 "enable.auto.commit": False,
                 **QUIET,
             }

@@ -15,6 +15,8 @@ from dlq.topics import BOUNDED
 from schemas.choreography import DLQ_AUDIT_TOPIC, LEDGER_TOPIC
 from schemas.kafka.record import KafkaRecord, record_of
 
+WATCH_GROUP: Final = "dlq-watch"
+"""Required by the client; nothing is committed under it."""
 OUTCOMES: Final = (State.RESOLVED, State.TOO_LATE, State.FAILED_AGAIN)
 _OWN: Final = f'"state":"{State.REPLAYING.value}"'.encode()
 _BATCH: Final = 100
@@ -100,7 +102,7 @@ class Watch:
 def _config(settings: DlqSettings) -> dict[str, str | bool | int]:
     return {
         **settings.kafka,
-        "group.id": "dlq-watch",  # required by the client; nothing is committed under it
+        "group.id": WATCH_GROUP,
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",

@@ -15,6 +15,8 @@ from schemas.brokers import Kafka, reaching
 Progress = Callable[[int, int], None]
 """Called with (offsets passed, offsets in all) while a topic is read."""
 
+READER_GROUP: Final = "dlq-reader"
+"""Required by the client, also of a consumer that joins no group; nothing is committed under it."""
 _TIMEOUT_S: Final = 30.0
 _REACH_S: Final = 5.0
 _POLL_S: Final = 0.1
@@ -129,7 +131,7 @@ def _consumer(kafka: Kafka) -> Consumer:
     return Consumer(
         {
             **reaching(kafka),
-            "group.id": "dlq-reader",  # required by the client; nothing is committed under it
+            "group.id": READER_GROUP,
             "enable.auto.commit": False,
             # what was aborted was never said
             "isolation.level": "read_committed",

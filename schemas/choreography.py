@@ -4,7 +4,7 @@ Topics, subscriptions and the right to publish derive from it; a service whose h
 refuses to start. "What happens when a payment is declined?" is the entry `payment.declined`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -246,14 +246,14 @@ DLQ_AUDIT_TOPIC = "dlq.audit"
 """Who did what to which dead letters, and why; append-only, kept for ever."""
 
 
-def subscriptions(service: str) -> list[str]:
+def subscriptions(service: str, choreography: Sequence[Entry] = MAP) -> list[str]:
     """The events that `service` hears."""
-    return [e.event for e in MAP if any(r.service == service for r in e.heard_by)]
+    return [e.event for e in choreography if any(r.service == service for r in e.heard_by)]
 
 
-def may_publish(service: str) -> frozenset[str]:
-    """The events that `service` says."""
-    return frozenset(e.event for e in MAP if e.said_by == service)
+def may_publish(service: str, choreography: Sequence[Entry] = MAP) -> frozenset[str]:
+    """The events that `service`, or the shop, says."""
+    return frozenset(e.event for e in choreography if e.said_by == service)
 
 
 @cache

@@ -76,7 +76,7 @@ def publish(brokers: str, registry: SchemaRegistryClient, event: dict[str, Any])
 def ears(brokers: str) -> Consumer:
     """A consumer of both ends, from what they hold now: opened before anything is published."""
     # a group id is required by the client; no group is joined and nothing is committed
-    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "example-shop", "enable.auto.commit": False})
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "shop-example", "enable.auto.commit": False})
     topics = consumer.list_topics(timeout=10).topics
     places = [TopicPartition(topic, n) for topic in (COMPLETED, FAILED) for n in topics[topic].partitions]
     for place in places:

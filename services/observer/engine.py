@@ -10,7 +10,7 @@ from schemas.choreography import topics
 from services.observer.batches import read_safely
 from services.observer.placing import partitioner
 from services.observer.security import credentials
-from services.observer.settings import ObserverSettings
+from services.observer.settings import APP, ObserverSettings
 from services.observer.tables import Checkouts
 
 TABLE: Final = "checkouts"
@@ -26,7 +26,7 @@ def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
     read_safely()
     brokers = [f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")]
     return faust.App(
-        f"{settings.topic_prefix}observer",
+        f"{settings.topic_prefix}{APP}",
         # another version is another consumer group and another table: a rebuild
         version=settings.observer_version,
         broker=brokers,

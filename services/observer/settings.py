@@ -9,6 +9,8 @@ from dlq.kafka import KafkaSettings
 from services.observer.rules import Limits
 from services.observer.steps import NAMES, deadlines
 
+APP: Final = "observer"
+"""What the names of its consumer group and of its own topics begin with."""
 _ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not bound to
 
 
