@@ -3,12 +3,12 @@
 from pydantic import Field, SecretStr
 
 from dlq.kafka import KafkaSettings
+from dlq.registry import RegistrySettings
 
 
-class Servers(KafkaSettings):
+class Servers(KafkaSettings, RegistrySettings):
     """Kafka, the registry, the three databases and the provider."""
 
-    schema_registry_url: str = Field(description="URL of the Confluent-compatible schema registry")
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")
     warehouse_database_url: SecretStr = Field(description="likewise")

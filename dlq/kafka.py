@@ -22,13 +22,19 @@ class KafkaSettings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; read with SASL only"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; read with SASL only"
     )
-    kafka_sasl_username: str = Field("", validate_default=True, description="Who this is; required with SASL")
+    kafka_sasl_username: str = Field(
+        "", validate_default=True, description="Who this is; required with SASL. With OAUTHBEARER: the client's id"
+    )
     kafka_sasl_password: SecretStr = Field(
-        SecretStr(""), validate_default=True, description="Its password; required with SASL"
+        SecretStr(""), validate_default=True, description="Its password; required with SASL. Or the client's secret"
     )
+    kafka_oauth_token_url: str = Field(
+        "", validate_default=True, description="Where OAUTHBEARER gets tokens (client credentials); required with it"
+    )
+    kafka_oauth_scope: str = Field("", description="The scope to ask for there")
     kafka_ssl_ca_location: str = Field(
         "", description="File with the certificates of those who may sign the brokers'; empty: the system's"
     )
@@ -50,6 +56,16 @@ class KafkaSettings(BaseSettings):
             raise ValueError("is used with KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT only")
         return value
 
+    @field_validator("kafka_oauth_token_url")
+    @classmethod
+    def _goes_with_its_mechanism(cls, value: str, info: ValidationInfo) -> str:
+        is_oauth = info.data.get("kafka_sasl_mechanism") == "OAUTHBEARER"
+        if is_oauth and not value.startswith(("https://", "http://")):
+            raise ValueError("required with KAFKA_SASL_MECHANISM=OAUTHBEARER: https://...")
+        if value and not is_oauth:
+            raise ValueError("is used with KAFKA_SASL_MECHANISM=OAUTHBEARER only")
+        return value
+
     @property
     def kafka(self) -> dict[str, Any]:
         """The properties that every client begins with; the password among them: never log them."""
@@ -58,8 +74,22 @@ class KafkaSettings(BaseSettings):
             return found
         found["security.protocol"] = self.kafka_security_protocol
         if self.kafka_security_protocol.startswith("SASL"):
-            found["sasl.mechanism"] = self.kafka_sasl_mechanism
-            found["sasl.username"] = self.kafka_sasl_username
-            found["sasl.password"] = self.kafka_sasl_password.get_secret_value()
+            found |= self._login()
         files = {name: getattr(self, field) for field, name in _NAMES.items()}
         return found | {name: file for name, file in files.items() if file}
+
+    def _login(self) -> dict[str, Any]:
+        who, secret = self.kafka_sasl_username, self.kafka_sasl_password.get_secret_value()
+        mechanism = {"sasl.mechanism": self.kafka_sasl_mechanism}
+        if self.kafka_sasl_mechanism != "OAUTHBEARER":
+            return {**mechanism, "sasl.username": who, "sasl.password": secret}
+        scope = {"sasl.oauthbearer.scope": self.kafka_oauth_scope} if self.kafka_oauth_scope else {}
+        return {
+            **mechanism,
+            # the client library asks for tokens itself, and again before they run out
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": self.kafka_oauth_token_url,
+            "sasl.oauthbearer.client.id": who,
+            "sasl.oauthbearer.client.secret": secret,
+            **scope,
+        }

@@ -5,6 +5,7 @@ message waits, others go on. Unknown ids can be many, and asking costs time that
 share of the time.
 """
 
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import httpx2
 
 from schemas import strict_json
+from schemas.registry_address import Registry, RegistryAddress, address_of, login_in, without_login
 
 _TIMEOUT_S: Final = 5.0
 _MAX_ANSWER: Final = 1024 * 1024
@@ -76,9 +78,13 @@ class _Bad(NamedTuple):
 class SchemaSource:
     """Asks one registry. clock: monotonic seconds."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = url.rstrip("/")
-        self._client = httpx2.Client(timeout=_TIMEOUT_S, follow_redirects=False)
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        address = address_of(registry)
+        # the library shows URLs in its logs and errors
+        self._url = without_login(address.url).rstrip("/")
+        self._client = httpx2.Client(
+            auth=login_in(address.url), verify=_trusted(address), timeout=_TIMEOUT_S, follow_redirects=False
+        )
         self._clock = clock
         self._bad: Recent[_Bad] = Recent(_REMEMBERED)
         self._good_id: int | None = None
@@ -164,6 +170,10 @@ class SchemaSource:
         # the library's own classes, and whatever a connection that breaks half way raises
         except Exception as error:
             raise RegistryUnavailableError(f"the schema registry does not answer: {type(error).__name__}") from error
+
+
+def _trusted(address: RegistryAddress) -> ssl.SSLContext | bool:
+    return ssl.create_default_context(cafile=address.ca_location) if address.ca_location else True
 
 
 def _answer(body: bytes) -> SchemaAnswer:

@@ -32,7 +32,7 @@ _SECURITY = (
     "KAFKA_SSL_CA_LOCATION",
     "SCHEMA_REGISTRY_CA_LOCATION",
 )
-VARIABLES = (*_SERVERS, _ADMIN_URL, *SERVICE_PORTS.values(), *_SECURITY)
+VARIABLES = (*_SERVERS, _ADMIN_URL, *SERVICE_PORTS.values())
 
 
 def is_external(server: str, environ: Mapping[str, str]) -> bool:
@@ -67,7 +67,7 @@ def outside(state: State, environ: Mapping[str, str]) -> Mapping[str, str]:
     """The environment that a stack goes by: in a secured one every server is ours, whatever is named there."""
     if not state.secure:
         return environ
-    return {name: value for name, value in environ.items() if name not in VARIABLES}
+    return {name: value for name, value in environ.items() if name not in VARIABLES and name not in _SECURITY}
 
 
 def _not_for(principal: str) -> set[str]:

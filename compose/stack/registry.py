@@ -7,7 +7,6 @@ import ssl
 from base64 import b64encode
 from urllib.parse import urlencode
 
-from compose import acls
 from compose.stack import certificates, postgres, users
 from compose.stack.downloads import archive, cached
 from compose.stack.java import java
@@ -71,7 +70,7 @@ class Registry:
         if not site.state.secure:
             return answers(port, path)
         trusted = ssl.create_default_context(cafile=certificates.authority(site.data))
-        login = ":".join(users.registry_login(site.state, acls.AUDITOR))
+        login = ":".join(users.registry_login(site.state, users.READER))
         return answers(port, path, trusted, {"Authorization": f"Basic {b64encode(login.encode()).decode()}"})
 
     def settle(self, site: Site) -> None:
@@ -79,7 +78,8 @@ class Registry:
 
 
 def _database(site: Site) -> str:
-    url, options = f"jdbc:postgresql://{HOST}:{site.state.ports['postgres']}/registry", urlencode(postgres.tls(site.state, site.data))
+    url = f"jdbc:postgresql://{HOST}:{site.state.ports['postgres']}/registry"
+    options = urlencode(postgres.tls(site.state, site.data))
     return f"{url}?{options}" if options else url
 
 

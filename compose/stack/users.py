@@ -7,20 +7,23 @@ from typing import Final
 
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
-from compose import acls
+from compose.acls import PRINCIPALS, Right, apply
+from compose.acls import rights as derived_rights
+from compose.acls.rights import AUDITOR, DRAINER, EXPORTER, SETUP
 from compose.stack.errors import StackError
 from compose.stack.processes import wait_for
 from compose.stack.state import State
+from schemas.choreography import SHOP
 
 DEVELOPER: Final = "developer"
 """Who sits at this machine: may what the commands need, and nothing that is a service's."""
-COMMANDS: Final = (acls.SETUP, acls.SHOP, acls.AUDITOR, acls.DRAINER, acls.EXPORTER)
-KAFKA: Final = (*acls.PRINCIPALS, DEVELOPER)
+COMMANDS: Final = (SETUP, SHOP, AUDITOR, DRAINER, EXPORTER)
+KAFKA: Final = (*PRINCIPALS, DEVELOPER)
 
 READER: Final = "reader"
 WRITER: Final = "writer"
 REGISTRY: Final = (READER, WRITER)
-_REGISTERS: Final = (acls.SETUP, DEVELOPER)
+_REGISTERS: Final = (SETUP, DEVELOPER)
 
 # RFC 7677's least: a password that is random needs no slow hash, and every connection pays for it
 _ITERATIONS: Final = 4096
@@ -49,12 +52,12 @@ def make(admin: AdminClient, state: State, topic_prefix: str) -> None:
     """Make the users that Kafka doesn't know yet, and set everybody's rights. Raises KafkaException, StackError."""
     missing = set(KAFKA) - _known(admin)
     _add(admin, {user: kafka_password(state, user) for user in missing})
-    acls.apply(admin, rights(topic_prefix))
+    apply(admin, rights(topic_prefix), {user: user for user in KAFKA})
 
 
-def rights(topic_prefix: str) -> list[acls.Right]:
+def rights(topic_prefix: str) -> list[Right]:
     """What everybody may, the developer included."""
-    derived = acls.rights(topic_prefix)
+    derived = derived_rights(topic_prefix)
     developer = {right._replace(principal=DEVELOPER) for right in derived if right.principal in COMMANDS}
     return [*derived, *sorted(developer)]
 

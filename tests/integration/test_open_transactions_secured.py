@@ -10,39 +10,32 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.kafka.raw import Ends, opened
-from tests.integration.test_secured_kafka import PASSWORD, USER, Broker, broker
+from tests.integration.test_secured_kafka import LISTENERS, Broker, broker
 
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.slow
-TOPIC = "open-secured"
 
 
-async def ends(kafka: dict[str, Any]) -> dict[tuple[str, int], Ends]:
+async def ends(kafka: dict[str, Any], topic: str) -> dict[tuple[str, int], Ends]:
     leaders = await opened(kafka)
     try:
-        return await leaders.ends([(TOPIC, 0)])
+        return await leaders.ends([(topic, 0)])
     finally:
         await leaders.close()
 
 
-def test_where_partitions_end_is_asked_over_tls(broker: Broker) -> None:
-    kafka: dict[str, Any] = {
-        "bootstrap.servers": broker.address,
-        "security.protocol": "SASL_SSL",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": USER,
-        "sasl.password": PASSWORD,
-        "ssl.ca.location": str(broker.certificate),
-    }
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_where_partitions_end_is_asked_over_tls(broker: Broker, listener: str) -> None:
+    kafka, topic = broker.kafka(listener), f"open-{listener}"
     admin: Any = AdminClient(kafka)
-    admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(30)
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(30)
     hanging = Producer({**kafka, "transactional.id": "hanging", "transaction.timeout.ms": 300_000})
     hanging.init_transactions(30)
     hanging.begin_transaction()
-    hanging.produce(TOPIC, b"never said")
+    hanging.produce(topic, b"never said")
     assert hanging.flush(30) == 0
-    assert asyncio.run(ends(kafka)) == {(TOPIC, 0): Ends(0, 1)}
+    assert asyncio.run(ends(kafka, topic)) == {(topic, 0): Ends(0, 1)}
     with pytest.raises((KafkaError, OSError)):
-        asyncio.run(ends(kafka | {"sasl.password": "guessed"}))
+        asyncio.run(ends(broker.stranger(listener), topic))
     hanging.abort_transaction(30)
