@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from compose import publisher, run, setting_up, show
+from compose.acls.cli import acls
 from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
@@ -38,6 +39,7 @@ app.add_typer(stack_app, name="stack")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(outbox_app, name="outbox")
 app.command()(sandbox)
+app.command()(acls)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

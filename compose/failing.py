@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.schema_registry import SchemaRegistryError
 from sqlalchemy.exc import DBAPIError
 
+from compose.acls.broker import AclsError
 from compose.fleet import ServiceEndedError
 from compose.publisher import BadLineError, NotDeliveredError
 from compose.run import RunError
@@ -21,8 +22,11 @@ from schemas.terminal import flat
 
 FAILED: Final = 1
 INCOMPATIBLE: Final = 2
+COULD_NOT: Final = 2
+"""Of a command whose 1 is a finding."""
 _REASON_CHARS: Final = 2000
 _SPEAK_FOR_THEMSELVES: Final = (
+    AclsError,
     BadLineError,
     NotDeliveredError,
     RegistryUnavailableError,
@@ -51,6 +55,16 @@ def one_line(command: str) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: {error.strerror}" if error.filename else f"{error}. Are the servers running?"
         _end(command, where)
+
+
+@contextmanager
+def or_could_not(command: str) -> Iterator[None]:
+    """The same for a command that looks for findings: what it can't do is exit code 2."""
+    try:
+        with one_line(command):
+            yield
+    except typer.Exit:
+        raise typer.Exit(COULD_NOT) from None
 
 
 def _lines(error: object) -> str:

@@ -6,6 +6,10 @@ from dlq.kafka import KafkaSettings
 from dlq.registry import RegistrySettings
 
 
+class Brokers(KafkaSettings):
+    """Kafka alone."""
+
+
 class Servers(KafkaSettings, RegistrySettings):
     """Kafka, the registry, the three databases and the provider."""
 

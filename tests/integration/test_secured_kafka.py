@@ -1,6 +1,5 @@
 """The whole system on a broker that wants a certificate of every client, a token, or a plain password over TLS."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,10 @@ from confluent_kafka.admin import AdminClient
 
 from compose.stack.certificates import Authority, write_key
 from compose.stack.kafka import Kafka
-from compose.stack.paths import cache_dir
-from compose.stack.ports import HOST, free_port
-from compose.stack.processes import spawn, stop, wait_for
+from compose.stack.ports import HOST
 from compose.stack.servers import Site
-from compose.stack.state import State
 from dlq.kafka import KafkaSettings
+from tests.brokers import running
 from tests.oauth import CLIENT, SCOPE, SECRET, Endpoint, endpoint
 from tests.observing import worker
 from tests.servers import TestServers
@@ -120,24 +117,13 @@ class Broker:
 def broker(scratch: Path) -> Iterator[Broker]:
     folder = scratch / "broker"
     folder.mkdir()
-    server, authority = SecuredKafka(), Authority()
+    authority = Authority()
     (folder / "ca.pem").write_bytes(authority.certificate())
     write_key(folder / "broker.pem", authority.issue("broker"))
     write_key(folder / "client.pem", authority.issue("client"))
-    ports: dict[str, int] = {}
-    for name in (*server.ports, *LISTENERS):
-        ports[name] = free_port(ports.values())
-    site = Site(folder, cache_dir(os.environ), State(ports=ports), os.environ, lambda _: None)
-    server.install(site)
-    server.prepare(site)
-    process = spawn(server.launch(site), folder / "kafka.log")
-    try:
-        assert wait_for(lambda: server.is_ready(site), 60), (folder / "kafka.log").read_text()
-        with endpoint() as tokens:
-            addresses = {listener: f"{HOST}:{ports[listener]}" for listener in LISTENERS}
-            yield Broker(addresses, tokens, folder / "ca.pem", folder / "client.pem")
-    finally:
-        stop([(process, server.stop_signal)], 30)
+    with running(SecuredKafka(), folder, *LISTENERS) as site, endpoint() as tokens:
+        addresses = {listener: f"{HOST}:{site.state.ports[listener]}" for listener in LISTENERS}
+        yield Broker(addresses, tokens, folder / "ca.pem", folder / "client.pem")
 
 
 @pytest.fixture(scope="module", params=LISTENERS)
