@@ -14,9 +14,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from compose.acls.rights import Right
+from compose.acls.rights import Right, is_shared
 
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 10.0
 _ANY_HOST: Final = "*"
 _ANY_NAME: Final = "*"
 _TYPES: Final = {
@@ -71,10 +71,11 @@ def differences(
 ) -> list[Difference]:
     """Where ACLs and rights differ: ACLs of these users on anything, and of anybody else on what the rights are about.
 
-    users: as of `apply`. allowed: Kafka users whose ACLs on these resources are known otherwise. Raises AclsError,
-    KafkaException.
+    users: as of `apply`. allowed: Kafka users whose ACLs on these resources are known otherwise; those of another
+    installation on names that both share are none. Raises AclsError, KafkaException.
     """
     wanted = bindings(rights, users)
+    own = [acl for acl, right in wanted.items() if not is_shared(right)]
     there = set(_found(admin))
     ours = {_principal(user) for user in users.values()}
     known = {_principal(user) for user in allowed} - ours
@@ -82,7 +83,7 @@ def differences(
     extra = [
         _difference("too much", acl)
         for acl in sorted(there - wanted.keys())
-        if acl.principal in ours or (acl.principal not in known and any(_meets(acl, one) for one in wanted))
+        if acl.principal in ours or (acl.principal not in known and any(_meets(acl, one) for one in own))
     ]
     return [*missing, *extra]
 

@@ -49,6 +49,11 @@ class Right(NamedTuple):
     why: str
 
 
+def is_shared(right: Right) -> bool:
+    """Whether two installations on one cluster share the name, because nothing of an installation lies there."""
+    return right.name in (READER_GROUP, WATCH_GROUP) or right.name.startswith(HEARTBEAT)
+
+
 def services_of(choreography: Sequence[Entry] = MAP) -> tuple[str, ...]:
     """Every service of a map, in the order of their names."""
     said = {entry.said_by for entry in choreography}
@@ -155,7 +160,7 @@ def _connector(service: str, choreography: Sequence[Entry]) -> Iterator[Right]:
 
 
 def _unprefixed(services: Sequence[str]) -> Iterator[Right]:
-    """Names that two installations on one cluster share, because nothing of an installation lies there."""
+    """Those on names without the topic prefix: see `is_shared`."""
     for principal in (DRAINER, EXPORTER, AUDITOR):
         yield Right(principal, "group", "literal", READER_GROUP, "describe", "its client asks; nothing is committed")
     yield Right(DRAINER, "group", "literal", WATCH_GROUP, "describe", "its client asks; nothing is committed")

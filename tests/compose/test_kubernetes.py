@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from compose.acls import PRINCIPALS
 from compose.settings import Servers
 from services.checkout.service import CheckoutSettings
 from services.payment.service import PaymentSettings
@@ -81,6 +82,16 @@ def test_a_secret_is_a_reference(name: str) -> None:
     assert not [name for name in CONFIG if "PASSWORD" in name or "KEY" in name or "DATABASE" in name]
 
 
+@pytest.mark.parametrize("name", PODS)
+def test_a_pod_logs_in_as_who_it_is(name: str) -> None:
+    principal = {"dlq-exporter": "exporter", "checkout-setup": "setup"}.get(name, name)
+    assert principal in PRINCIPALS
+    logins = {
+        each["valueFrom"]["secretKeyRef"]["name"] for each in container(name)["env"] if "KAFKA_SASL" in each["name"]
+    }
+    assert logins == {f"checkout-kafka-{principal}"}
+
+
 @pytest.mark.parametrize("name", THREE)
 def test_a_service_reads_every_variable_and_misses_none(name: str) -> None:
     given = environment(name)
@@ -151,7 +162,8 @@ def test_pods_follow_the_lag_up_to_the_partitions(name: str) -> None:
     assert scaled["maxReplicaCount"] == int(str(partitions))
     (trigger,) = scaled["triggers"]
     assert (trigger["type"], trigger["metadata"]["consumerGroup"]) == ("kafka", name)
-    assert ("TriggerAuthentication", trigger["authenticationRef"]["name"]) in BY_NAME
+    asked = BY_NAME["TriggerAuthentication", trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
+    assert {each["name"] for each in asked} == {f"checkout-kafka-{name}"}
 
 
 def test_what_has_to_be_there_first_is_marked() -> None:

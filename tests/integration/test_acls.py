@@ -225,13 +225,16 @@ def test_what_was_added_and_removed_by_hand_is_found(
             AclPermissionType.ALLOW,
         ),
     ]  # fmt: skip
-    # of somebody else, on what is somebody else's
-    unrelated = AclBinding(
-        ResourceType.TOPIC, "invoices", ResourcePatternType.LITERAL, "User:visitor", "*", AclOperation.READ,
-        AclPermissionType.ALLOW,
-    )  # fmt: skip
+    # of somebody else, on what is somebody else's, and on what installations share
+    unrelated = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, "User:visitor", "*", operation, AclPermissionType.ALLOW)
+        for kind, name, operation in (
+            (ResourceType.TOPIC, "invoices", AclOperation.READ),
+            (ResourceType.GROUP, "dlq-reader", AclOperation.DESCRIBE),
+        )
+    ]
     delete(admin, removed)
-    settle(admin.create_acls([*added, unrelated]))
+    settle(admin.create_acls([*added, *unrelated]))
     missing, *extra = check(capsys)
     assert (missing["what"], missing["principal"], missing["operation"], missing["name"], missing["why"]) == (
         "missing", "User:payment", "read", f"{PREFIX}checkout.accepted", "hears it",
@@ -246,7 +249,7 @@ def test_what_was_added_and_removed_by_hand_is_found(
     assert [one["principal"] for one in told] == ["User:shop"]
     assert run_app(["acls", "--apply"]) == 0
     assert capsys.readouterr().out.startswith("1 ACLs set")
-    delete(admin, *added, unrelated)
+    delete(admin, *added, *unrelated)
     assert check(capsys) == []
 
 

@@ -29,6 +29,7 @@ ROOT: Final = Path(__file__).parents[2]
 LIMIT_S: Final = 60.0
 CONFIGURATION: Final = 78
 USAGE: Final = 2
+COULD_NOT: Final = 2
 INCOMPATIBLE: Final = 2
 
 
@@ -383,6 +384,16 @@ def test_a_server_that_does_not_answer_is_one_clear_line_soon(
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"checkout {arguments[0]}")
     assert time.monotonic() - began < 45
+
+
+@pytest.mark.parametrize("option", ["--check", "--apply"])
+def test_brokers_without_an_authorizer_and_without_an_answer_have_no_acls(system: System, option: str) -> None:
+    open_to_all = checkout(system.env, "acls", option)
+    assert open_to_all.returncode == COULD_NOT
+    assert one_line(open_to_all).startswith("checkout acls: the brokers have no authorizer: whoever reaches them")
+    away = checkout(system.env | {"KAFKA_BOOTSTRAP_SERVERS": nobody()}, "acls", option)
+    assert away.returncode == COULD_NOT
+    assert one_line(away).startswith("checkout acls: Kafka: ")
 
 
 @pytest.mark.parametrize(

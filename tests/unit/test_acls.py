@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from compose.acls import PRINCIPALS, Right, principals, rights
+from compose.acls.rights import is_shared
 from compose.acls.strimzi import manifests
 from compose.acls.writing import camel, kafka_acls
 from compose.cli import run_app
@@ -68,6 +69,7 @@ def test_nobody_has_a_right_on_everything() -> None:
 
 def test_names_have_the_prefix_but_for_those_under_which_nothing_lies() -> None:
     shared = {right.name for right in ALL if not right.name.startswith(PREFIX)}
+    assert shared == {right.name for right in ALL if is_shared(right)}
     assert shared == {"dlq-reader", "dlq-watch", *(f"__debezium-heartbeat.{name}_outbox" for name in SERVICES)}
 
 
