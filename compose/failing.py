@@ -18,7 +18,10 @@ from compose.show import UnknownCheckoutError
 from compose.stack import StackError
 from schemas.codec import RegistryUnavailableError
 from schemas.registry import IncompatibleSchemaError
+from schemas.secret import masked
 from schemas.terminal import flat
+from services.shell.database import words_of
+from services.shell.rights import OwnerError
 
 FAILED: Final = 1
 INCOMPATIBLE: Final = 2
@@ -29,6 +32,7 @@ _SPEAK_FOR_THEMSELVES: Final = (
     AclsError,
     BadLineError,
     NotDeliveredError,
+    OwnerError,
     RegistryUnavailableError,
     RunError,
     ServiceEndedError,
@@ -47,7 +51,7 @@ def one_line(command: str) -> Iterator[None]:
     except _SPEAK_FOR_THEMSELVES as error:
         _end(command, str(error))
     except DBAPIError as error:
-        _end(command, f"database: {_lines(error.orig)}. Is it running, and migrated (`checkout setup`)?")
+        _end(command, f"database: {words_of(error)}. Is it running, and migrated (`checkout setup`)?")
     except KafkaException as error:
         _end(command, f"Kafka: {error.args[0].str()}. Is KAFKA_BOOTSTRAP_SERVERS right and the broker running?")
     except (httpx2.HTTPError, SchemaRegistryError) as error:
@@ -72,5 +76,5 @@ def _lines(error: object) -> str:
 
 
 def _end(command: str, reason: str, code: int = FAILED) -> None:
-    typer.echo(f"checkout {command}: {flat(reason, limit=_REASON_CHARS)}", err=True)
+    typer.echo(f"checkout {command}: {flat(masked(reason), limit=_REASON_CHARS)}", err=True)
     raise typer.Exit(code) from None

@@ -9,7 +9,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
 from compose.console import console
 from compose.failing import or_could_not
@@ -18,6 +18,7 @@ from compose.settings import Servers
 from dlq.acting_options import By, Why, Yes, author
 from outbox.stuck import Stuck, stuck_rows, waiting_rows
 from schemas.choreography import SERVICES
+from services.shell.database import engine_of
 from services.shell.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Rows of the outboxes that can't be published: show them, set one aside.")
@@ -107,7 +108,7 @@ def _set_aside(servers: Servers, asked: Asked) -> str | RefusedError:
 @contextmanager
 def _database(servers: Servers, service: str) -> Iterator[Connection]:
     """A transaction that sees one state of the tables."""
-    engine = create_engine(servers.database_url(service), connect_args={"connect_timeout": 5})
+    engine = engine_of(servers.database_url(service), connect_args={"connect_timeout": 5})
     try:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
             yield db

@@ -9,8 +9,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from compose.settings import Servers
-from schemas.choreography import MAP, TIMERS
+from schemas.choreography import MAP, SERVICES, TIMERS
 from schemas.failures import Code, entry_of
+from schemas.secret import FILE, is_secret
 from services.checkout.service import CheckoutSettings
 from services.observer.settings import ObserverSettings
 from services.payment.provider.declines import CODES
@@ -53,8 +54,8 @@ def settings() -> str:
         rows.append(_setting(name, Settings.model_fields[name], "every service"))
     for service, kind in own:
         rows += [_setting(n, f, service) for n, f in kind.model_fields.items() if n not in shared]
-    topics = ("topic_partitions", "topic_replication")
-    rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in topics]
+    setup = ("topic_partitions", "topic_replication", *(f"{service}_owner_database_url" for service in SERVICES))
+    rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in setup]
     rows.append(
         "| `CHECKOUT_STACK_DIR` | `.checkout/stack` | data of the local servers | `checkout stack`, `checkout run` |"
     )
@@ -64,8 +65,9 @@ def settings() -> str:
 
 def _setting(name: str, field: FieldInfo, reader: str) -> str:
     variable = str(field.validation_alias or name).upper()
+    names = f"`{variable}`, `…{FILE}`" if is_secret(field) else f"`{variable}`"
     default = "required" if field.is_required() else f"`{field.default}`" if str(field.default) else "empty"
-    return f"| `{variable}` | {default} | {field.description} | {reader} |"
+    return f"| {names} | {default} | {field.description} | {reader} |"
 
 
 def codes() -> str:

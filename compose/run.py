@@ -12,7 +12,7 @@ from uuid import uuid4
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from compose.acls.rights import AUDITOR, OBSERVER, SETUP
 from compose.audit.report import Report, audit, print_report
@@ -26,8 +26,9 @@ from compose.settings import Servers
 from compose.stack.users import DEVELOPER
 from compose.tally import Tally
 from schemas.choreography import SERVICES, SHOP
-from schemas.registry_address import without_login
+from schemas.secret import without_login
 from schemas.terminal import json_text
+from services.shell.database import engine_of
 
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
@@ -113,7 +114,7 @@ def _sample(servers: Servers, check: Callable[[], None], ends: Ends, count: int,
             checkout_id = f"run-{name}-{number:06d}"
             tally.expect(checkout_id, kind)
             kind.publish(shop, checkout_id, number)
-    engine = create_engine(servers.database_url("checkout"))
+    engine = engine_of(servers.database_url("checkout"))
     with _live(tally, engine, console) as show:
         _follow(tally, ends, check, engine, show)
     engine.dispose()
@@ -186,8 +187,9 @@ def _good(tally: Tally, found: Report) -> bool:
 
 def _stay(servers: Servers, fleet: Fleet, console: Console) -> None:
     """Stay up until Ctrl-C, with the addresses that one needs to look around."""
+    registry = without_login(servers.schema_registry_url.get_secret_value())
     console.print(
-        f"\nKafka {servers.kafka_bootstrap_servers}, registry {without_login(servers.schema_registry_url)}\n"
+        f"\nKafka {servers.kafka_bootstrap_servers}, registry {registry}\n"
         'In another terminal: `eval "$(checkout stack env)"`, then `checkout publish FILE`, `checkout show ID`,\n'
         "`checkout audit`, `dlq groups`. Ctrl-C stops everything.",
         highlight=False,

@@ -1,15 +1,17 @@
 """What has to be there before the services start: tables, schemas, topics, and something to sell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine
 
 from compose.settings import Servers
 from outbox.bulk import BulkInsert
 from schemas.choreography import SERVICES
 from schemas.registry import create_topics, register
 from schemas.registry_client import registry_client
+from services.shell.database import engine_of, url_of
 from services.shell.migrate import upgrade
 
 PLENTY: Final = 10_000_000
@@ -32,7 +34,8 @@ _STOCK: Final = BulkInsert(
 def migrate(servers: Servers) -> None:
     """Bring every service's database to its newest tables."""
     for service in SERVICES:
-        upgrade(service, servers.database_url(service))
+        with _owned(servers, service) as engine:
+            upgrade(service, engine, url_of(servers.database_url(service)).username or "")
 
 
 def register_schemas(servers: Servers) -> dict[str, int]:
@@ -59,18 +62,24 @@ def seed(servers: Servers) -> None:
 
 def payment_methods(servers: Servers, methods: Sequence[tuple[str, str, str]]) -> None:
     """Customers store (payment method, customer, the provider's token); what is there already stays as it is."""
-    engine = create_engine(servers.database_url("payment"))
-    with engine.begin() as db:
+    with _owned(servers, "payment") as engine, engine.begin() as db:
         _METHOD.run(db, methods)
-    engine.dispose()
 
 
 def stock(servers: Servers, units: dict[str, int], on_hold: frozenset[str] | set[str] = frozenset()) -> None:
     """Goods arrive: `units` by sku, for products that the warehouse doesn't have yet."""
-    engine = create_engine(servers.database_url("warehouse"))
-    with engine.begin() as db:
+    with _owned(servers, "warehouse") as engine, engine.begin() as db:
         _STOCK.run(db, [(sku, count, count, sku in on_hold) for sku, count in sorted(units.items())])
-    engine.dispose()
+
+
+@contextmanager
+def _owned(servers: Servers, service: str) -> Iterator[Engine]:
+    """A service's database, as the role that its tables belong to."""
+    engine = engine_of(servers.owner_url(service))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def methods_of(customer: str) -> list[tuple[str, str, str]]:

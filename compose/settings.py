@@ -1,9 +1,12 @@
 """The servers that commands work with, from environment variables. Read where a command starts."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from dlq.kafka import KafkaSettings
 from dlq.registry import RegistrySettings
+from schemas.choreography import SERVICES
+from schemas.secret import WebUrl
+from services.shell.database import url_of
 
 
 class Brokers(KafkaSettings):
@@ -16,13 +19,33 @@ class Servers(KafkaSettings, RegistrySettings):
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")
     warehouse_database_url: SecretStr = Field(description="likewise")
-    payment_provider_url: str = Field(description="URL of the payment provider")
+    checkout_owner_database_url: SecretStr = Field(
+        SecretStr(""),
+        description="The checkout database, as the role that owns its tables; empty: the service's own role does",
+    )
+    payment_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
+    warehouse_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
+    payment_provider_url: WebUrl = Field(description="URL of the payment provider")
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
     topic_replication: int = Field(1, ge=1, le=10, description="Replicas of those topics")
-    otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
+    otel_exporter_otlp_endpoint: WebUrl = Field(
+        SecretStr(""), description="Where traces go: URL of an OTLP receiver; none: nowhere"
+    )
 
-    def database_url(self, service: str) -> str:
-        """The URL of a service's database, password included."""
+    @field_validator(*(f"{service}_{kind}" for service in SERVICES for kind in ("database_url", "owner_database_url")))
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            url_of(value)
+        return value
+
+    def database_url(self, service: str) -> SecretStr:
+        """The URL of a service's database, as the service's role."""
         secret: SecretStr = getattr(self, f"{service}_database_url")
-        return secret.get_secret_value()
+        return secret
+
+    def owner_url(self, service: str) -> SecretStr:
+        """The same as the role that owns the tables: for migrations, sample data, and what is removed for good."""
+        secret: SecretStr = getattr(self, f"{service}_owner_database_url")
+        return secret if secret.get_secret_value() else self.database_url(service)

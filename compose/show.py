@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from compose.audit.reading import records
 from compose.settings import Servers
@@ -18,6 +18,7 @@ from schemas.envelope import CHECKOUT_ID
 from schemas.events import to_record
 from schemas.failures import MEANWHILE, entry_of
 from schemas.terminal import json_text, shown
+from services.shell.database import engine_of
 from services.shell.reading import read
 
 _STATES = {"checkout": "checkouts", "payment": "payments", "warehouse": "reservations"}
@@ -81,7 +82,7 @@ def _in_service(
     servers: Servers, service: str, checkout_id: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
     """(state, audit trail, what waits in the retry table or was given up)."""
-    engine = create_engine(servers.database_url(service))
+    engine = engine_of(servers.database_url(service))
     # the table's name comes from this code
     find = text(f"SELECT * FROM {_STATES[service]} WHERE checkout_id = :id")  # noqa: S608
     steps = text(

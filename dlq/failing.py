@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 from dlq.filters import BadFilterError
 from dlq.settings import SettingsError
 from dlq.topics import NoTopicError
+from schemas.secret import masked
 from schemas.terminal import flat
 
 FAILED: Final = 2
@@ -42,5 +43,5 @@ def one_line(command: str) -> Iterator[None]:
 
 def end(command: str, reason: str, code: int = FAILED) -> None:
     """Say why on one line of stderr and exit."""
-    typer.echo(f"dlq {command}: {flat(reason, limit=_REASON_CHARS)}", err=True)
+    typer.echo(f"dlq {command}: {flat(masked(reason), limit=_REASON_CHARS)}", err=True)
     raise typer.Exit(code)

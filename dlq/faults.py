@@ -5,6 +5,7 @@ import traceback
 from typing import Final
 
 from dlq.letter import STACK_BYTES, Fault
+from schemas.secret import masked
 
 OURS: Final = ("schemas", "outbox", "dlq", "services")
 _DIGITS: Final = 12
@@ -13,9 +14,9 @@ _DIGITS: Final = 12
 def fault_of(error: BaseException, event_type: str, handler: str) -> Fault:
     """The fault in an exception. Its frame is the innermost one of this project, else the handler."""
     lines = traceback.TracebackException.from_exception(error, capture_locals=False).format()
-    stack = "".join(lines).encode("utf-8", "replace")[-STACK_BYTES:].decode("utf-8", "ignore")
+    stack = masked("".join(lines)).encode("utf-8", "replace")[-STACK_BYTES:].decode("utf-8", "ignore")
     name = type(error).__name__
-    return Fault(name, str(error), stack, fingerprint(name, _frame(error) or handler, event_type))
+    return Fault(name, masked(str(error)), stack, fingerprint(name, _frame(error) or handler, event_type))
 
 
 def refusal(error_class: str, message: str, event_type: str, handler: str) -> Fault:

@@ -3,7 +3,10 @@
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from schemas.brokers import CLIENT_SECRET, PASSWORD, Properties
+from schemas.secret import SecretSettings
 
 _T = TypeVar("_T", str, SecretStr)
 _NAMES: Final = {
@@ -13,7 +16,7 @@ _NAMES: Final = {
 }
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(SecretSettings):
     """Brokers, and what they ask of a client. Not read by itself: settings classes inherit it."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
@@ -67,29 +70,33 @@ class KafkaSettings(BaseSettings):
         return value
 
     @property
-    def kafka(self) -> dict[str, Any]:
-        """The properties that every client begins with; the password among them: never log them."""
+    def kafka(self) -> Properties:
+        """The properties that every client begins with."""
         found: dict[str, Any] = {"bootstrap.servers": self.kafka_bootstrap_servers}
         if self.kafka_security_protocol == "PLAINTEXT":
-            return found
+            return Properties(found)
         found["security.protocol"] = self.kafka_security_protocol
         if self.kafka_security_protocol.startswith("SASL"):
             found |= self._login()
         files = {name: getattr(self, field) for field, name in _NAMES.items()}
-        return found | {name: file for name, file in files.items() if file}
+        found |= {name: file for name, file in files.items() if file}
+        secret = self.kafka_sasl_password if self.kafka_security_protocol.startswith("SASL") else None
+        return Properties(found, secret, CLIENT_SECRET if self._is_oauth else PASSWORD)
+
+    @property
+    def _is_oauth(self) -> bool:
+        return self.kafka_sasl_mechanism == "OAUTHBEARER"
 
     def _login(self) -> dict[str, Any]:
-        who, secret = self.kafka_sasl_username, self.kafka_sasl_password.get_secret_value()
         mechanism = {"sasl.mechanism": self.kafka_sasl_mechanism}
-        if self.kafka_sasl_mechanism != "OAUTHBEARER":
-            return {**mechanism, "sasl.username": who, "sasl.password": secret}
+        if not self._is_oauth:
+            return {**mechanism, "sasl.username": self.kafka_sasl_username}
         scope = {"sasl.oauthbearer.scope": self.kafka_oauth_scope} if self.kafka_oauth_scope else {}
         return {
             **mechanism,
             # the client library asks for tokens itself, and again before they run out
             "sasl.oauthbearer.method": "oidc",
             "sasl.oauthbearer.token.endpoint.url": self.kafka_oauth_token_url,
-            "sasl.oauthbearer.client.id": who,
-            "sasl.oauthbearer.client.secret": secret,
+            "sasl.oauthbearer.client.id": self.kafka_sasl_username,
             **scope,
         }

@@ -14,8 +14,9 @@ from dlq.locks import EditError
 from dlq.settings import DlqSettings
 from schemas.avro_names import WriterSchemaError
 from schemas.codec import MAX_VALUE_BYTES, UndecodableError, schema_id
-from schemas.registry_client import registry_client
+from schemas.registry_client import RegistryClient
 from schemas.schema_source import SchemaSource
+from schemas.secret import masked
 from schemas.writer_schema import sound
 
 _PREFIX_BYTES: Final = 5
@@ -35,14 +36,14 @@ class Wire:
     """The values of one registry. Use `close` at the end."""
 
     def __init__(self, settings: DlqSettings) -> None:
-        self._client = registry_client(settings.registry)
+        self._client = RegistryClient(settings.registry)
         self._source = SchemaSource(settings.registry)
         self._prefix = settings.topic_prefix
 
     def newest(self, event_type: str) -> Versioned:
         """The newest schema of an event. Raises EditError where it has none, NoRegistryError."""
         subject = f"{self._prefix}{event_type}-value"
-        found = _asked(lambda: self._client.get_latest_version(subject))
+        found = _asked(lambda: self._client.now().get_latest_version(subject))
         if found is None or found.schema is None or found.schema_id is None:
             raise EditError(f"{subject} is not in the schema registry: {event_type!r} is no event of ours")
         try:
@@ -74,7 +75,7 @@ def _asked(ask: Callable[[], _Answer]) -> _Answer | None:
         raise NoRegistryError(f"the schema registry refuses: {error}") from error
     # a registry that is away shows itself in the HTTP library's own classes
     except Exception as error:
-        raise NoRegistryError(f"the schema registry does not answer: {error}") from error
+        raise NoRegistryError(f"the schema registry does not answer: {masked(str(error))}") from error
 
 
 def read(value: bytes, written: Versioned, wanted: Versioned) -> Any:

@@ -57,8 +57,49 @@ INBOX_V2: Final = (
     "ALTER TABLE inbox ADD COLUMN IF NOT EXISTS content bigint",
 )
 
+INBOX_V3: Final = (
+    # only an owner makes and drops tables: it runs with its owner's rights, so that who handles messages need not have
+    # them. What it names is looked for in the tables' schema, and among a caller's temporary tables last.
+    # ATTACH, because a partition can't be made while the rows of its day lie elsewhere
+    """
+    DO $make$ BEGIN EXECUTE format($sql$
+    CREATE OR REPLACE FUNCTION inbox_maintain(today date, keep_days integer, ahead_days integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp SET lock_timeout = '2s' AS $body$
+    DECLARE
+        day date;
+        part text;
+    BEGIN
+        IF NOT pg_try_advisory_xact_lock(7304566) THEN
+            RETURN;
+        END IF;
+        FOR day IN SELECT today + n FROM generate_series(-1, ahead_days) AS n LOOP
+            part := 'inbox_' || to_char(day, 'YYYYMMDD');
+            IF to_regclass(part) IS NULL THEN
+                LOCK TABLE inbox_other_days IN ACCESS EXCLUSIVE MODE;
+                EXECUTE format('CREATE TABLE %%I (LIKE inbox INCLUDING ALL)', part);
+                EXECUTE format(
+                    'WITH moved AS (DELETE FROM inbox_other_days WHERE occurred_on = %%L RETURNING *)'
+                    ' INSERT INTO %%I SELECT * FROM moved', day, part);
+                EXECUTE format(
+                    'ALTER TABLE inbox ATTACH PARTITION %%I FOR VALUES FROM (%%L) TO (%%L)', part, day, day + 1);
+            END IF;
+        END LOOP;
+        FOR part IN
+            SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+            WHERE inhparent = 'inbox'::regclass AND relname ~ '^inbox_[0-9]{8}$'
+            AND relname::text < 'inbox_' || to_char(today - keep_days, 'YYYYMMDD')
+        LOOP
+            EXECUTE format('DROP TABLE %%I', part);
+        END LOOP;
+    END
+    $body$
+    $sql$, current_schema()); END $make$
+    """,
+    "REVOKE EXECUTE ON FUNCTION inbox_maintain(date, integer, integer) FROM PUBLIC",
+)
+
 
 def create_tables(db: Database) -> None:
     """Create the outbox and inbox tables where they are missing, in the caller's transaction."""
-    for statement in (*OUTBOX_V1, *OUTBOX_V2, *INBOX_V1, *INBOX_V2):
+    for statement in (*OUTBOX_V1, *OUTBOX_V2, *INBOX_V1, *INBOX_V2, *INBOX_V3):
         db.execute(text(statement))

@@ -8,7 +8,7 @@ identity is not a copy.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,12 +21,13 @@ from outbox.copying import BulkCopy
 
 KEEP_DAYS: Final = 30
 AHEAD_DAYS: Final = 7
-_MAINTENANCE_LOCK: Final = 0x6F7576
 
 _SEEN = text(
     "SELECT event_id, content FROM inbox WHERE consumer = :consumer AND (event_id, occurred_on) IN"
     " (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:days AS date[])))"
 )
+# `outbox.ddl.INBOX_V3` says what it does
+_MAINTAIN: Final = text("SELECT inbox_maintain(:today, :keep_days, :ahead_days)")
 _COPY: Final = BulkCopy("inbox", {"event_id": "uuid", "occurred_on": "date", "content": "bigint", "consumer": "text"})
 
 
@@ -70,34 +71,4 @@ def add(db: Connection, consumer: str, deliveries: Iterable[Seen]) -> None:
 
 def maintain(db: Connection, today: date, keep_days: int = KEEP_DAYS) -> None:
     """Make the partitions of the coming days, drop those older than `keep_days`. Any copy may call it, any time."""
-    if not db.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _MAINTENANCE_LOCK}).scalar_one():
-        return
-    db.execute(text("SET LOCAL lock_timeout = '2s'"))  # DROP waits for readers; handlers must not wait for DROP
-    have = _partitions(db)
-    for day in (today + timedelta(days=n) for n in range(-1, AHEAD_DAYS + 1)):
-        if _name(day) not in have:
-            _create(db, day)
-    oldest = _name(today - timedelta(days=keep_days))
-    for name in have:
-        if name.startswith("inbox_2") and name < oldest:
-            db.execute(text(f"DROP TABLE {name}"))
-
-
-def _partitions(db: Connection) -> set[str]:
-    found = db.execute(text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'inbox'::regclass"))
-    return set(found.scalars())
-
-
-def _create(db: Connection, day: date) -> None:
-    """A partition for `day`, with the rows that a publisher with a fast clock has already put elsewhere."""
-    moved = db.execute(
-        text("DELETE FROM inbox_other_days WHERE occurred_on = :day RETURNING event_id, content, consumer"),
-        {"day": day},
-    ).all()
-    upper = day + timedelta(days=1)
-    db.execute(text(f"CREATE TABLE {_name(day)} PARTITION OF inbox FOR VALUES FROM ('{day}') TO ('{upper}')"))
-    _COPY.run(db, [(row.event_id, day, row.content, row.consumer) for row in moved])
-
-
-def _name(day: date) -> str:
-    return f"inbox_{day:%Y%m%d}"
+    db.execute(_MAINTAIN, {"today": today, "keep_days": keep_days, "ahead_days": AHEAD_DAYS})

@@ -24,8 +24,9 @@ from schemas.avro_names import WriterSchemaError
 from schemas.envelope import Envelope, text_of
 from schemas.events import EVENTS, check_ranges, from_record, to_record
 from schemas.registry_address import Registry
-from schemas.registry_client import registry_client
+from schemas.registry_client import RegistryClient
 from schemas.schema_source import Recent, RegistryUnavailableError, SchemaAnswer, SchemaPendingError, SchemaSource
+from schemas.secret import masked
 from schemas.writer_schema import checked
 
 __all__ = ["Codec", "RegistryUnavailableError", "SchemaPendingError", "UndecodableError"]
@@ -65,7 +66,7 @@ class Codec:
     """
 
     def __init__(self, registry: Registry, topic_prefix: str = "") -> None:
-        self._client = registry_client(registry)
+        self._client = RegistryClient(registry)
         self._prefix = topic_prefix
         self._texts = {name: compact(avsc(name)) for name in EVENTS}
         self._readers = {name: json.loads(text) for name, text in self._texts.items()}
@@ -159,12 +160,12 @@ class Codec:
         """What every value of this event begins with; asked of the registry once, so that encoding needs none."""
         subject = f"{self._prefix}{event_type}-value"
         try:
-            known = self._client.lookup_schema(subject, Schema(self._texts[event_type], "AVRO"))
+            known = self._client.now().lookup_schema(subject, Schema(self._texts[event_type], "AVRO"))
         except SchemaRegistryError as error:
             raise _UnregisteredError(self._unregistered(event_type, error)) from error
         # a registry that is away shows itself in the HTTP library's own classes
         except Exception as error:
-            raise RegistryUnavailableError(f"the schema registry does not answer: {error}") from error
+            raise RegistryUnavailableError(f"the schema registry does not answer: {masked(str(error))}") from error
         if known.schema_id is None:
             raise RegistryUnavailableError(f"the schema registry gives {subject} no id")
         self._source.knows(known.schema_id)

@@ -5,7 +5,6 @@ message waits, others go on. Unknown ids can be many, and asking costs time that
 share of the time.
 """
 
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from urllib.parse import quote
 import httpx2
 
 from schemas import strict_json
-from schemas.registry_address import Registry, RegistryAddress, address_of, login_in, without_login
+from schemas.registry_address import Registry, address_of
 
 _TIMEOUT_S: Final = 5.0
 _MAX_ANSWER: Final = 1024 * 1024
@@ -76,15 +75,12 @@ class _Bad(NamedTuple):
 
 
 class SchemaSource:
-    """Asks one registry. clock: monotonic seconds."""
+    """Asks one registry, with the login that its URL has at that moment. clock: monotonic seconds."""
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
         address = address_of(registry)
-        # the library shows URLs in its logs and errors
-        self._url = without_login(address.url).rstrip("/")
-        self._client = httpx2.Client(
-            auth=login_in(address.url), verify=_trusted(address), timeout=_TIMEOUT_S, follow_redirects=False
-        )
+        self._url = address.url
+        self._client = httpx2.Client(verify=address.tls(), timeout=_TIMEOUT_S, follow_redirects=False)
         self._clock = clock
         self._bad: Recent[_Bad] = Recent(_REMEMBERED)
         self._good_id: int | None = None
@@ -160,7 +156,7 @@ class SchemaSource:
     def _request(self, path: str) -> tuple[int, bytes, float]:
         """(status, body, seconds of its Retry-After). Raises RegistryUnavailableError when nothing answers."""
         try:
-            with self._client.stream("GET", self._url + quote(path)) as response:
+            with self._client.stream("GET", self._url.get_secret_value().rstrip("/") + quote(path)) as response:
                 body = b""
                 for part in response.iter_bytes():
                     body += part
@@ -170,10 +166,6 @@ class SchemaSource:
         # the library's own classes, and whatever a connection that breaks half way raises
         except Exception as error:
             raise RegistryUnavailableError(f"the schema registry does not answer: {type(error).__name__}") from error
-
-
-def _trusted(address: RegistryAddress) -> ssl.SSLContext | bool:
-    return ssl.create_default_context(cafile=address.ca_location) if address.ca_location else True
 
 
 def _answer(body: bytes) -> SchemaAnswer:

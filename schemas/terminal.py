@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from schemas.secret import masked
+
 _UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _WITHOUT_A_PICTURE: Final = (
     (0x034F, 0x034F),
@@ -109,11 +111,12 @@ def prepare() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    sys.excepthook = _tell
+    sys.excepthook = tell
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An exception that nobody caught, on stderr: as a terminal may be given it, without the logins of URLs."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    sys.stderr.write(safe("".join(traceback.format_exception(kind, error, trace)), lines=True))
+    sys.stderr.write(safe(masked("".join(traceback.format_exception(kind, error, trace))), lines=True))

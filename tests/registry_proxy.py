@@ -1,5 +1,6 @@
 """A registry with faults: everything is passed on to the real one, but for the schema ids that a test names."""
 
+import base64
 import json
 import threading
 import urllib.error
@@ -7,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -22,13 +24,25 @@ class Answer:
 
 @dataclass
 class RegistryProxy:
-    """faults: schema id -> answer; id 0 stands for everything that is asked. asked: ids, in their order."""
+    """faults: schema id -> answer; id 0 stands for everything that is asked. asked: ids, in their order.
+
+    login: `user:password` that it asks for; "": for none.
+    """
 
     url: str
     faults: dict[int, Answer] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    login: str = ""
+
+    def instead(self, headers: Message) -> Answer | None:
+        """What anything is answered that is asked now; None: what it asks for."""
+        wanted = f"Basic {base64.b64encode(self.login.encode()).decode()}"
+        if self.login and headers.get("Authorization") != wanted:
+            return REFUSED
+        return self.faults.get(0)
 
 
+REFUSED = Answer(401, json.dumps({"error_code": 40101, "message": "Unauthorized"}).encode())
 UNKNOWN = Answer(404, json.dumps({"error_code": 40403, "message": "Schema not found"}).encode())
 
 
@@ -41,15 +55,17 @@ def registry_proxy(real: str) -> Iterator[RegistryProxy]:
         def do_GET(self) -> None:
             named = int(self.path.rsplit("/", 1)[1].partition("?")[0]) if "/schemas/ids/" in self.path else -1
             proxy.asked.append(named)
-            self._answer(proxy.faults.get(0) or proxy.faults.get(named) or self._passed_on())
+            self._answer(proxy.instead(self.headers) or proxy.faults.get(named) or self._passed_on())
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._answer(proxy.faults.get(0) or self._passed_on(body))
+            self._answer(proxy.instead(self.headers) or self._passed_on(body))
+
+        do_PUT = do_POST  # noqa: N815 - the server's names
 
         def _passed_on(self, body: bytes | None = None) -> Answer:
             kept = {name: value for name, value in self.headers.items() if name in ("Content-Type", "Accept")}
-            asked = urllib.request.Request(f"http://{parts.netloc}{self.path}", body, kept)
+            asked = urllib.request.Request(f"http://{parts.netloc}{self.path}", body, kept, method=self.command)
             try:
                 with urllib.request.urlopen(asked, timeout=20) as answer:
                     return Answer(answer.status, answer.read(), {"Content-Type": answer.headers["Content-Type"]})

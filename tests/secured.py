@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import make_url
-
 from compose.fleet import Fleet
 from compose.stack import Stack
 from schemas.choreography import SERVICES
@@ -42,14 +40,6 @@ class SecuredSystem(System):
         theirs, mine = self._stack.env(principal), self._stack.env()
         known = {name: value for name, value in self.env.items() if name not in mine or name in theirs}
         return known | {name: theirs[name] for name in _LOGIN}
-
-    def _database_url(self, service: str) -> str:
-        url = make_url(self._stack.env()[f"{service.upper()}_DATABASE_URL"])
-        return url.set(database=f"{self.name}_{service}").render_as_string(hide_password=False)
-
-    def _create_databases(self) -> None:
-        for service in SERVICES:
-            self._admin(f"CREATE DATABASE {self.name}_{service} OWNER {service}")
 
     def _drop(self) -> None:
         """Nothing: the servers end with the tests, and so does their folder."""

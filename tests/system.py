@@ -29,6 +29,7 @@ from compose.publisher import Shop
 from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
 from dlq.topics import dump
+from schemas.brokers import reaching
 from schemas.choreography import SERVICES, dead_letter_topic, topics
 from schemas.codec import Codec, RegistryUnavailableError
 from schemas.events import CheckoutRequested, Event, Line
@@ -96,7 +97,9 @@ def _raw(value: Any) -> bytes | None:
 class System:
     """Databases, topics, provider and, unless `services` says otherwise, one process of every service.
 
-    settings: environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox.
+    Each service has a database whose tables belong to one role, and a role of its own, which owns nothing. settings:
+    environment variables for the services, such as CHECKOUT_DEADLINE_S. provider_options: of the sandbox. password: of
+    all these roles. provider_login: `user:password`, which the services' URL of the provider has.
     """
 
     def __init__(
@@ -107,13 +110,18 @@ class System:
         *,
         partitions: int = 3,
         provider_options: Sequence[str] = (),
+        password: str = "",
+        provider_login: str = "",
         **settings: str,
     ) -> None:
         self.name = f"t{uuid4().hex[:10]}"
         self.folder = folder / self.name
         self.folder.mkdir(parents=True)
         self._servers = servers
+        self.password = password or uuid4().hex
+        self._roles = [f"{self.name}_{service}{kind}" for service in SERVICES for kind in ("", "_owner")]
         self._provider_port = free_port()
+        self.provider_url = f"http://127.0.0.1:{self._provider_port}"
         self._provider_options = tuple(provider_options)
         self._provider: subprocess.Popen[bytes] | None = None
         self._engines: dict[str, Engine] = {}
@@ -121,7 +129,7 @@ class System:
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
             "SCHEMA_REGISTRY_URL": servers.registry,
-            "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{self._provider_port}",
+            "PAYMENT_PROVIDER_URL": self.provider_url.replace("//", f"//{provider_login}@" if provider_login else "//"),
             "TOPIC_PREFIX": f"{self.name}.",
             "TOPIC_PARTITIONS": str(partitions),
             "TIMER_INTERVAL_S": "0.2",
@@ -132,7 +140,8 @@ class System:
             "RETRY_EARLY_FIRST_S": "0.05",
             "RETRY_EARLY_ATTEMPTS": "5",
             "PAYMENT_BREAKER_OPEN_S": "1",
-            **{f"{s.upper()}_DATABASE_URL": self._database_url(s) for s in SERVICES},
+            **{f"{s.upper()}_DATABASE_URL": self._database_url(s, f"{self.name}_{s}") for s in SERVICES},
+            **{f"{s.upper()}_OWNER_DATABASE_URL": self._database_url(s, f"{self.name}_{s}_owner") for s in SERVICES},
             **{f"{s.upper()}_METRICS_PORT": str(free_port()) for s in SERVICES},
             **settings,
         }
@@ -192,9 +201,10 @@ class System:
     # --- looking --------------------------------------------------------------------------------------------
 
     def engine(self, service: str) -> Engine:
-        """A service's database."""
+        """A service's database, as the server's administrator."""
         if service not in self._engines:
-            self._engines[service] = create_engine(self.servers.database_url(service), pool_pre_ping=True)
+            url = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
+            self._engines[service] = create_engine(url, pool_pre_ping=True)
         return self._engines[service]
 
     def rows(self, service: str, sql: str, **values: Any) -> list[Any]:
@@ -274,7 +284,7 @@ class System:
 
     def ledger(self, checkout_id: str) -> list[str]:
         """What the provider did for a checkout, by its own journal."""
-        entries = ledger_entries(self.env["PAYMENT_PROVIDER_URL"])
+        entries = ledger_entries(self.provider_url)
         return [entry["kind"] for entry in entries if entry["checkout_id"] == checkout_id]
 
     def audit(self) -> Report:
@@ -303,9 +313,7 @@ class System:
     def faults(self, *rules: dict[str, Any]) -> None:
         """Switch the provider's faults; none: all off."""
         method, data = ("PUT", json.dumps(rules).encode()) if rules else ("DELETE", None)
-        request = Request(
-            f"{self.env['PAYMENT_PROVIDER_URL']}/v1/faults", data, {"Content-Type": "application/json"}, method=method
-        )
+        request = Request(f"{self.provider_url}/v1/faults", data, {"Content-Type": "application/json"}, method=method)
         with urlopen(request, timeout=10) as response:
             assert response.status < 300
 
@@ -344,7 +352,7 @@ class System:
 
     def _provider_answers(self) -> bool:
         try:
-            with urlopen(f"{self.env['PAYMENT_PROVIDER_URL']}/healthz", timeout=1) as response:
+            with urlopen(f"{self.provider_url}/healthz", timeout=1) as response:
                 return bool(response.status == 200)
         except (URLError, OSError):
             return False
@@ -359,9 +367,9 @@ class System:
 
     # --- making and dropping --------------------------------------------------------------------------------
 
-    def _database_url(self, service: str) -> str:
-        url = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
-        return url.render_as_string(hide_password=False)
+    def _database_url(self, service: str, role: str) -> str:
+        where = make_url(self._servers.postgres_admin).set(database=f"{self.name}_{service}")
+        return where.set(username=role, password=self.password).render_as_string(hide_password=False)
 
     def _admin(self, statement: str) -> None:
         engine = create_engine(self._servers.postgres_admin, isolation_level="AUTOCOMMIT")
@@ -370,13 +378,18 @@ class System:
         engine.dispose()
 
     def _create_databases(self) -> None:
+        for role in self._roles:
+            self._admin(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
         for service in SERVICES:
-            self._admin(f"CREATE DATABASE {self.name}_{service}")
+            self._admin(f"CREATE DATABASE {self.name}_{service} OWNER {self.name}_{service}_owner")
+            self._admin(f"REVOKE CONNECT, TEMPORARY ON DATABASE {self.name}_{service} FROM PUBLIC")
 
     def _drop(self) -> None:
         for service in SERVICES:
             self._admin(f"DROP DATABASE {self.name}_{service} WITH (FORCE)")
-        admin = AdminClient(self.servers.kafka)
+        for role in self._roles:
+            self._admin(f"DROP ROLE {role}")
+        admin = AdminClient(reaching(self.servers.kafka))
         mine = [t for t in admin.list_topics(timeout=_ADMIN_S).topics if t.startswith(f"{self.name}.")]
         for future in admin.delete_topics(mine, operation_timeout=_ADMIN_S).values():
             future.result(timeout=_ADMIN_S)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Final, NoReturn
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from aiokafka.errors import KafkaError as BrokerError
 from confluent_kafka import KafkaError, KafkaException
-from sqlalchemy import Connection, create_engine, text
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
 
 from compose.audit.facts import (
     CheckoutRow,
@@ -29,6 +30,8 @@ from schemas.codec import Codec
 from schemas.kafka.behind import said_behind
 from schemas.kafka.raw import Partition
 from schemas.kafka.record import KafkaRecord, record_of
+from schemas.secret import login_of, secret
+from services.shell.database import engine_of
 from services.shell.delivery import Delivery, place_identity
 from services.shell.reading import read
 
@@ -126,20 +129,21 @@ def _unreadable(reason: str) -> NoReturn:
     raise KafkaException(KafkaError(KafkaError._BAD_MSG, f"behind an open transaction: {reason}"))  # noqa: SLF001
 
 
-def ledger_entries(provider_url: str) -> Iterator[dict[str, Any]]:
+def ledger_entries(provider_url: SecretStr | str) -> Iterator[dict[str, Any]]:
     """The provider's journal, page by page."""
+    base, login = login_of(secret(provider_url).get_secret_value().rstrip("/"))
     after: int | None = 0
     while after is not None:
-        url = f"{provider_url.rstrip('/')}/v1/ledger?after={after}&limit={_PAGE}"
         # the operator's own setting, not input
-        with urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310
+        request = Request(f"{base}/v1/ledger?after={after}&limit={_PAGE}", headers=login)  # noqa: S310
+        with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
             page = json.load(response)
         yield from page["entries"]
         after = page["next"]
 
 
 def _in_database(servers: Servers, service: str, work: Callable[[Connection], None]) -> None:
-    engine = create_engine(servers.database_url(service))
+    engine = engine_of(servers.database_url(service))
     try:
         with engine.connect() as db:
             work(db)

@@ -7,12 +7,13 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from compose.bench.figures import Context, Figure, data_of, in_turns
 from compose.bench.load import endless
 from compose.bench.measuring import Plan, Run, audited, load_of, warm_up
 from compose.bench.rig import Rig, Shape
+from services.shell.database import engine_of
 
 MILLION: Final = 1_000_000
 _KEPT: Final = 0.9
@@ -102,7 +103,7 @@ def million(context: Context) -> list[Figure]:
 def fill(rig: Rig, service: str, count: int) -> None:
     """Put `count` completed checkouts of today into a service's tables, as full as their own would be."""
     rows, states, heard = _PAST[service]
-    engine = create_engine(rig.servers.database_url(service))
+    engine = engine_of(rig.servers.database_url(service))
     for low in range(1, count + 1, _SLICE):
         values: dict[str, Any] = {"low": low, "high": min(count, low + _SLICE - 1), "at": _now(engine)}
         with engine.begin() as db:
@@ -168,7 +169,7 @@ def _endurance(context: Context, minutes: float, *, held: bool) -> list[float]:
 @contextmanager
 def _held(rig: Rig) -> Iterator[None]:
     """Transactions in every service's database that have written and read, and then do nothing."""
-    engines = [create_engine(rig.servers.database_url(service)) for service in _PAST]
+    engines = [engine_of(rig.servers.database_url(service)) for service in _PAST]
     sessions = [engine.connect().execution_options(isolation_level="REPEATABLE READ") for engine in engines]
     for session in sessions:
         session.execute(text("CREATE TABLE held_by_a_stranger (n int)"))

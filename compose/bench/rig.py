@@ -24,9 +24,11 @@ from compose.bench.load import CUSTOMERS, PRODUCTS, customer
 from compose.fleet import Fleet, die_with_parent
 from compose.settings import Servers
 from schemas.choreography import SERVICES
+from services.shell.database import engine_of
 
 PLENTY: Final = 1_000_000_000
 _READY_S: Final = 60.0
+_ROLES: Final = ("_DATABASE_URL", "_OWNER_DATABASE_URL")
 _ADMIN_S: Final = 30.0
 _REST_S: Final = 120.0
 
@@ -79,7 +81,7 @@ class Rig:
             "TOPIC_PREFIX": f"{self.name}.",
             "TOPIC_PARTITIONS": str(self.shape.partitions),
             "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{self._provider_port}",
-            **{f"{service.upper()}_DATABASE_URL": self._url(service) for service in SERVICES},
+            **{f"{service.upper()}{kind}": self._url(service) for service in SERVICES for kind in _ROLES},
             **self._provider_environ(),
             **self.shape.settings,
         }
@@ -122,7 +124,7 @@ class Rig:
 
     def rows(self, service: str, sql: str, **values: Any) -> list[Any]:
         """What a query answers, from a service's database."""
-        engine = create_engine(self.servers.database_url(service))
+        engine = engine_of(self.servers.database_url(service))
         try:
             with engine.begin() as db:
                 return list(db.execute(text(sql), values).all())

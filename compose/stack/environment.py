@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
+from compose.acls.rights import SETUP
 from compose.stack import certificates, kafka, postgres, registry, users
 from compose.stack.errors import StackError
 from compose.stack.ports import HOST
 from compose.stack.state import State
+from schemas.secret import FILE
 
 # where each service answers /healthz, /readyz and /metrics; a port each, though no server of ours listens there
 SERVICE_PORTS = {f"{service}-metrics": f"{service.upper()}_METRICS_PORT" for service in postgres.SERVICES}
@@ -32,7 +34,8 @@ _SECURITY = (
     "KAFKA_SSL_CA_LOCATION",
     "SCHEMA_REGISTRY_CA_LOCATION",
 )
-VARIABLES = (*_SERVERS, _ADMIN_URL, *SERVICE_PORTS.values())
+OWNER_URLS = {service: f"{service.upper()}_OWNER_DATABASE_URL" for service in postgres.SERVICES}
+VARIABLES = (*_SERVERS, *OWNER_URLS.values(), _ADMIN_URL, *SERVICE_PORTS.values())
 
 
 def is_external(server: str, environ: Mapping[str, str]) -> bool:
@@ -43,7 +46,11 @@ def is_external(server: str, environ: Mapping[str, str]) -> bool:
     """
     if server == "postgres" and not is_external("registry", environ):
         return False
-    return all(environ.get(name) for name in NAMED_BY[server])
+    return all(_named(name, environ) for name in NAMED_BY[server])
+
+
+def _named(variable: str, environ: Mapping[str, str]) -> bool:
+    return bool(environ.get(variable) or environ.get(variable + FILE))
 
 
 def service_environment(
@@ -56,9 +63,10 @@ def service_environment(
     """
     if principal not in users.KAFKA:
         raise StackError(f"{principal!r} has no login here: there are {', '.join(users.KAFKA)}")
-    ours = _kafka(state, data, principal) | _databases(state, data) | _registry(state, data, principal)
+    ours = _kafka(state, data, principal) | _databases(state, data, environ) | _registry(state, data, principal)
     ours |= _provider(state)
     ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
+    ours = {name: value for name, value in ours.items() if not environ.get(name + FILE)}
     found = ours | {name: environ[name] for name in VARIABLES if environ.get(name)}
     return {name: value for name, value in found.items() if name not in _not_for(principal)}
 
@@ -75,10 +83,11 @@ def _not_for(principal: str) -> set[str]:
     if principal == users.DEVELOPER:
         return set()
     if principal in users.COMMANDS:
-        return {_ADMIN_URL}
+        return {_ADMIN_URL, *(OWNER_URLS.values() if principal != SETUP else ())}
     own = {f"{principal.upper()}_DATABASE_URL", f"{principal.upper()}_METRICS_PORT"}
     own |= set(NAMED_BY["provider"]) if principal == "payment" else set()
-    return {_ADMIN_URL, *NAMED_BY["provider"], *NAMED_BY["postgres"], *SERVICE_PORTS.values()} - own
+    databases = (*NAMED_BY["postgres"], *OWNER_URLS.values(), _ADMIN_URL)
+    return {*databases, *NAMED_BY["provider"], *SERVICE_PORTS.values()} - own
 
 
 def _kafka(state: State, data: Path, principal: str) -> dict[str, str]:
@@ -115,11 +124,17 @@ def _provider(state: State) -> dict[str, str]:
     return {} if port is None else {"PAYMENT_PROVIDER_URL": f"http://{HOST}:{port}"}
 
 
-def _databases(state: State, data: Path) -> dict[str, str]:
+def _databases(state: State, data: Path, environ: Mapping[str, str]) -> dict[str, str]:
     if "postgres" not in state.ports:
         return {}
     options = urlencode(postgres.tls(state, data))
-    urls = {f"{service.upper()}_DATABASE_URL": _url(state, service, service, options) for service in postgres.SERVICES}
+    urls = {}
+    for service, owner in postgres.OWNERS.items():
+        variable = f"{service.upper()}_DATABASE_URL"
+        if not _named(variable, environ):
+            # both or neither: another server's database does not belong to a role of ours
+            urls |= {variable: _url(state, service, service, options)}
+            urls |= {OWNER_URLS[service]: _url(state, owner, service, options)}
     return urls | {_ADMIN_URL: _url(state, postgres.ADMIN, postgres.ADMIN, options)}
 
 

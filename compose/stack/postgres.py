@@ -22,7 +22,9 @@ from compose.stack.state import State
 
 ADMIN = "postgres"
 SERVICES = ("checkout", "payment", "warehouse")
-ROLES = (*SERVICES, "registry")
+OWNERS = {service: f"{service}_owner" for service in SERVICES}
+"""Service -> the role that its database's tables belong to; the service's own reads and writes rows."""
+ROLES = (*SERVICES, *OWNERS.values(), "registry")
 
 _SETTINGS = {
     "listen_addresses": HOST,
@@ -35,6 +37,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
+    # neither rows nor statements: a refused one may hold a payment method's token
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
 }
 
 _KEY = "server.pem"
@@ -97,7 +102,11 @@ class Postgres:
         with closing(_connect(site, ADMIN)) as admin:
             for role in ROLES:
                 _ensure_role(admin, role, site.state.passwords[role])
-                _ensure_database(admin, role)
+            for database in (*SERVICES, "registry"):
+                _ensure_database(admin, database, OWNERS.get(database, database))
+        for service, owner in OWNERS.items():
+            with closing(_connect(site, service)) as admin:
+                _hand_over(admin, service, owner)
 
 
 def _connect(site: Site, database: str) -> connection:
@@ -130,14 +139,22 @@ def _ensure_role(admin: connection, role: str, password: str) -> None:
             cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(role)), (verifier,))
 
 
-def _ensure_database(admin: connection, role: str) -> None:
-    name = sql.Identifier(role)
+def _ensure_database(admin: connection, database: str, owner: str) -> None:
+    name = sql.Identifier(database)
     with admin.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (role,))
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
         if cursor.fetchone() is None:
-            cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
-        # a service's role can open its own database only
-        cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(name))
+            cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
+        # a service's role can open its own database only, and makes no table there, not even a temporary one
+        cursor.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
+        if owner != database:
+            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, name))
+
+
+def _hand_over(admin: connection, service: str, owner: str) -> None:
+    """A database from before there was an owner: what is in it, and it itself, was the service's."""
+    with admin.cursor() as cursor:
+        cursor.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(service), sql.Identifier(owner)))
 
 
 def _initdb(folder: Path, site: Site) -> None:

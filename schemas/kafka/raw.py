@@ -112,7 +112,7 @@ def properties(kafka: Kafka) -> dict[str, Any]:
         **{ours: given[name] for name, ours in _SASL.items() if name in given},
     }
     if given.get("sasl.mechanism") == OAUTH:
-        found["sasl_oauth_token_provider"] = ClientCredentials(given)
+        found["sasl_oauth_token_provider"] = ClientCredentials(kafka)
     return found | ({"ssl_context": tls(given)} if protocol.endswith("SSL") else {})
 
 

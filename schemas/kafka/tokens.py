@@ -4,11 +4,12 @@ The client credentials grant, RFC 6749, section 4.4.
 """
 
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import httpx2
 from aiokafka.abc import AbstractTokenProvider
+
+from schemas.brokers import CLIENT_SECRET, Kafka, reaching
 
 OAUTH: Final = "OAUTHBEARER"
 _TIMEOUT_S: Final = 10.0
@@ -23,11 +24,8 @@ class TokenError(ConnectionError):
 class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the library has no types
     """Gets tokens as the properties of a client library say (sasl.oauthbearer.*), and keeps each while it is good."""
 
-    def __init__(self, kafka: Mapping[str, Any]) -> None:
-        self._url = str(kafka["sasl.oauthbearer.token.endpoint.url"])
-        self._login = (str(kafka["sasl.oauthbearer.client.id"]), str(kafka["sasl.oauthbearer.client.secret"]))
-        scope = kafka.get("sasl.oauthbearer.scope")
-        self._form = {"grant_type": "client_credentials"} | ({"scope": str(scope)} if scope else {})
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._token, self._good_until = "", 0.0
 
     async def token(self) -> str:
@@ -39,9 +37,13 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]  # the lib
 
     async def _new(self) -> tuple[str, float]:
         """(token, seconds that it is good for)."""
+        given = reaching(self._kafka)
+        login = (given["sasl.oauthbearer.client.id"], given[CLIENT_SECRET])
+        form = {"grant_type": "client_credentials", "scope": given.get("sasl.oauthbearer.scope", "")}
         try:
             async with httpx2.AsyncClient(timeout=_TIMEOUT_S) as client:
-                answer = await client.post(self._url, data=self._form, auth=self._login)
+                url = given["sasl.oauthbearer.token.endpoint.url"]
+                answer = await client.post(url, data={k: v for k, v in form.items() if v}, auth=login)
                 found = answer.raise_for_status().json()
                 return str(found["access_token"]), float(found["expires_in"])
         # the library's own classes, and an answer that is no token's

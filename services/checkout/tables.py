@@ -48,6 +48,9 @@ CHECKOUTS_V3: Final = (
 # rows that are older know no payment: theirs is not compared
 CHECKOUTS_V6: Final = ("ALTER TABLE checkouts ADD COLUMN payment_id text",)
 
+RIGHTS: Final = {"checkouts": "SELECT, INSERT, UPDATE"}
+"""What the service's role needs of them."""
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",

@@ -1,10 +1,11 @@
 """The payment service, put together: owns payment methods and payments."""
 
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from schemas.events import CheckoutAccepted, CheckoutFailed, WarehouseConfirmed, WarehouseReserved
+from schemas.secret import WebUrl
 from services.payment import store
 from services.payment.decisions import giving_up, handlers
 from services.payment.provider.declines import OnUnmapped, nobody
@@ -15,7 +16,6 @@ from services.shell.service import Breaking, Service
 from services.shell.settings import Settings
 
 NAME: Final = "payment"
-_T = TypeVar("_T", str, SecretStr)
 
 
 class PaymentSettings(Settings):
@@ -24,8 +24,8 @@ class PaymentSettings(Settings):
     database_url: SecretStr = Field(validation_alias="PAYMENT_DATABASE_URL", description="Its database")
     metrics_port: int = Field(0, validation_alias="PAYMENT_METRICS_PORT", ge=0, le=65535, description="Health port")
     payment_provider: Literal["sandbox", "stripe"] = Field("sandbox", description="Who takes the money")
-    payment_provider_url: str = Field(
-        "", validate_default=True, description="URL of the sandbox provider; required with `sandbox`"
+    payment_provider_url: WebUrl = Field(
+        SecretStr(""), validate_default=True, description="URL of the sandbox provider; required with `sandbox`"
     )
     stripe_api_key: SecretStr = Field(
         SecretStr(""), validate_default=True, description="Stripe's secret key; required with `stripe`"
@@ -40,10 +40,9 @@ class PaymentSettings(Settings):
 
     @field_validator("payment_provider_url", "stripe_api_key")
     @classmethod
-    def _given_for_its_provider(cls, value: _T, info: ValidationInfo) -> _T:
+    def _given_for_its_provider(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         needed_by = {"payment_provider_url": "sandbox", "stripe_api_key": "stripe"}[info.field_name or ""]
-        given = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if not given and info.data.get("payment_provider") == needed_by:
+        if not value.get_secret_value() and info.data.get("payment_provider") == needed_by:
             raise ValueError(f"required with PAYMENT_PROVIDER={needed_by}")
         return value
 
@@ -55,8 +54,8 @@ def make_provider(settings: PaymentSettings, on_unmapped: OnUnmapped = nobody) -
         # its library is large: who doesn't use it shouldn't wait for it at every start
         from services.payment.provider.stripe import StripeProvider  # noqa: PLC0415
 
-        key = settings.stripe_api_key.get_secret_value()
-        return StripeProvider(key, timeout_s, connections, api_base=settings.stripe_api_base, on_unmapped=on_unmapped)
+        key, base = settings.stripe_api_key, settings.stripe_api_base
+        return StripeProvider(key, timeout_s, connections, api_base=base, on_unmapped=on_unmapped)
     return SandboxProvider(settings.payment_provider_url, timeout_s, connections, on_unmapped)
 
 

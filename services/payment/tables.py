@@ -51,6 +51,9 @@ PAYMENTS_V2: Final = (
 # room on the page for the versions of a row
 PAYMENTS_V3: Final = ("ALTER TABLE payments SET (fillfactor = 50)",)
 
+RIGHTS: Final = {"payments": "SELECT, INSERT, UPDATE", "payment_methods": "SELECT"}
+"""What the service's role needs of them."""
+
 _TYPES: Final = {
     "checkout_id": "text",
     "status": "text",

@@ -21,6 +21,7 @@ from outbox.prepared import transaction
 from outbox.relay import Probe, no_probe
 from services.shell import queue, trail
 from services.shell.case import Case, Desk
+from services.shell.database import words_of
 from services.shell.delivery import Delivery, refused_as
 from services.shell.draft import Draft, unseen
 from services.shell.service import World
@@ -180,16 +181,6 @@ class Batch:
             self._desk.gates[call.operation].leave()
 
 
-def words_of(error: Exception) -> str:
-    """What went wrong, without the row that it went wrong with: its values may be a payment method's token."""
-    diagnosis = getattr(getattr(error, "orig", None), "diag", None)
-    if diagnosis is None:
-        return type(error).__name__ if isinstance(error, DBAPIError) else str(error)[:300]
-    where = ", ".join(name for name in (diagnosis.table_name, diagnosis.constraint_name) if name)
-    said = str(diagnosis.message_primary or "").split("\n", 1)[0][:300]
-    return f"{said} (SQLSTATE {diagnosis.sqlstate}{', ' + where if where else ''})"
-
-
 def _is_beaten(error: DBAPIError) -> bool:
     """Whether a key is there already: of an event that was handled before, or of a state that somebody just made."""
     constraint: str = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
@@ -203,4 +194,4 @@ def _retry_at_once(error: DBAPIError) -> bool:
         return True
     if code is not None and code.startswith(_DATA) and not error.connection_invalidated:
         return False
-    raise DatabaseUnavailableError(str(error.orig).strip()) from error
+    raise DatabaseUnavailableError(words_of(error)) from error

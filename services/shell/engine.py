@@ -1,13 +1,15 @@
 """The engine of a service's database: sessions for many small transactions on keys."""
 
-from sqlalchemy import Engine, create_engine
+from pydantic import SecretStr
+from sqlalchemy import Engine
 
 from outbox.prepared import INDEXES_ONLY, prepares
+from services.shell.database import engine_of
 
 
-def make_engine(url: str, service: str) -> Engine:
+def make_engine(url: SecretStr, service: str) -> Engine:
     """The engine of a service, in autocommit: what must be atomic is said to be, by `outbox.prepared.transaction`."""
-    engine = create_engine(
+    engine = engine_of(
         url,
         isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,  # so there is nothing to roll back

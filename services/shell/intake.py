@@ -1,7 +1,7 @@
 """The Kafka consumer: takes messages, commits offsets of what is settled, survives rebalances."""
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -48,6 +48,7 @@ class Intake:
 
     on_revoked: told which partitions are no longer ours, before they are somebody else's. on_assigned: told that some
     came. unpack: see `record_of`. mark: told which message is being read. fatal: those that must not be.
+    make: makes the client.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Intake:
         unpack: bool = False,
         mark: Callable[[Place | None], None] = lambda _: None,
         fatal: Container[Place] = (),
+        make: Callable[[Mapping[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._unpack, self._mark, self._fatal, self._on_assigned = unpack, mark, fatal, on_assigned
-        self._consumer = Consumer(config)
+        self._consumer = make(config)
         self._progress = Progress()
         self._on_revoked = on_revoked
         self._paused = False

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,15 +24,17 @@ log = structlog.get_logger("shell.lag")
 class Lag(Collector):
     """Messages of each assigned partition that aren't settled yet: its end less what the group has committed.
 
-    assigned: the partitions that are this process's, so that those of all processes of a service may be summed.
+    assigned: the partitions that are this process's, so that those of all processes of a service may be summed. make:
+    makes the client that asks.
     """
 
     def __init__(
         self, service: str, kafka: Kafka, group: str, topic_prefix: str,
         assigned: Callable[[], Collection[Place]],
+        make: Callable[[Mapping[str, Any]], Consumer] = Consumer,
     ) -> None:  # fmt: skip
         self._service = service
-        self._config: dict[str, Any] = {**reaching(kafka), **QUIET}
+        self._kafka, self._make = kafka, make
         self._group = group
         self._prefix = topic_prefix
         self._assigned = assigned
@@ -84,7 +86,8 @@ class Lag(Collector):
         Not an admin client: one whose requests time out while the broker is away can abort the process, and it goes on
         with the leader epochs from before a broker's restart.
         """
-        return Consumer({**self._config, "group.id": self._group, "enable.auto.commit": False})
+        config = {**reaching(self._kafka), **QUIET, "group.id": self._group, "enable.auto.commit": False}
+        return self._make(config)
 
 
 def _asking(places: Iterable[Place], which: int = OFFSET_INVALID) -> list[TopicPartition]:

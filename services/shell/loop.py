@@ -20,6 +20,7 @@ from schemas.kafka.record import KafkaRecord, Place
 from services.shell.ahead import Ahead
 from services.shell.batch import Batch, DatabaseUnavailableError
 from services.shell.calls import Calls
+from services.shell.database import words_of
 from services.shell.delivery import Delivery
 from services.shell.draft import Draft
 from services.shell.fatal_messages import FatalMessages
@@ -133,7 +134,7 @@ class Loop:
         except (DatabaseUnavailableError, RegistryUnavailableError) as away:
             self._wait_out(str(away))
         except DBAPIError as error:
-            self._wait_out(str(error.orig).strip())
+            self._wait_out(words_of(error))
         else:
             self.waiting_for = ""
 

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from pydantic import SecretStr
 
 from schemas.trace import TraceContext
 from services.shell.scribe import VERSION
@@ -20,14 +21,13 @@ _EVERY_MS: Final = 1000
 _END_S: Final = 3.0
 
 
-def exporting(endpoint: str, service: str) -> tuple[Callable[[Span], None], Callable[[], None]]:
+def exporting(endpoint: SecretStr, service: str) -> tuple[Callable[[Span], None], Callable[[], None]]:
     """Where spans go, and what to call at the end, which sends what is left.
 
     endpoint: of an OTLP receiver over HTTP, such as http://localhost:4318. What it does not take is dropped.
     """
-    processor = BatchSpanProcessor(
-        OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces"), schedule_delay_millis=_EVERY_MS
-    )
+    url = f"{endpoint.get_secret_value().rstrip('/')}/v1/traces"
+    processor = BatchSpanProcessor(OTLPSpanExporter(url), schedule_delay_millis=_EVERY_MS)
     resource = Resource.create({"service.name": service, "service.version": VERSION})
 
     def keep(span: Span) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 from sqlalchemy import Engine
 
 from outbox.add import Record
@@ -36,6 +36,7 @@ from services.shell.gate import Gate, Gates
 from services.shell.health import HealthServer
 from services.shell.held_up import HeldUp, described
 from services.shell.intake import Intake, consumer_config
+from services.shell.kafka_login import KafkaLogin
 from services.shell.lag import Lag
 from services.shell.loop import Loop, Parts
 from services.shell.metrics import Metrics
@@ -69,7 +70,7 @@ def run(
     """
     check_map()
     logs.configure(settings.log_level, service.name)
-    engine = make_engine(settings.database_url.get_secret_value(), service.name)
+    engine = make_engine(settings.database_url, service.name)
     codec = make_codec(settings.registry, settings.topic_prefix)
     stop = stop_on_signals()
     if not warm_up(codec, service, stop):
@@ -97,6 +98,7 @@ class _Process:
         self._gates = self._make_gates(service)
         self._tracing, self._end_tracing = tracing_of(settings, service.name)
         self._calls = self._make_calls(service)
+        self._login = KafkaLogin(settings.kafka)
         self._relay = self._make_relay(settings, engine, probe)
         self._open_transactions = self._make_open_transactions(settings)
         self._loop = self._make_loop(settings, engine, codec, probe)
@@ -111,9 +113,10 @@ class _Process:
         )
 
     def _make_relay(self, settings: Settings, engine: Engine, probe: Probe) -> Relay | BesideConnector:
+        make_producer = self._login.maker("relay", Producer)
         relay = Relay(
             engine,
-            lambda: Producer(producer_config(settings.kafka)),
+            lambda: make_producer(producer_config(settings.kafka)),
             self._wake,
             probe=probe,
             on_published=self._metrics.published,
@@ -128,7 +131,8 @@ class _Process:
         """What is read when the metrics are asked for."""
         name, prefix = self._service.name, settings.topic_prefix
         self._metrics.registry.register(Standing(name, engine, lambda: self._relay.settled))
-        self._metrics.registry.register(Lag(name, settings.kafka, prefix + name, prefix, self._loop.partitions))
+        make = self._login.maker("lag", Consumer)
+        self._metrics.registry.register(Lag(name, settings.kafka, prefix + name, prefix, self._loop.partitions, make))
         self._metrics.watch(
             "checkout_partitions_stopped",
             "Partitions stopped because most of their messages fail: page somebody",
@@ -161,11 +165,13 @@ class _Process:
             self._open_transactions, probe,
         )  # fmt: skip
         heard = [prefix + topic for topic in (*service.topics(), retry_topic(service.name))]
-        config = consumer_config(settings.kafka, group)
+        config, make = consumer_config(settings.kafka, group), self._login.maker("consumer", Consumer)
         unpack = settings.unpack_outbox_headers
 
         def make_intake(revoked: Callable[[set[tuple[str, int]]], None]) -> Intake:
-            return Intake(config, heard, revoked, fatal.expire, unpack=unpack, mark=in_hand.mark, fatal=fatal)
+            return Intake(
+                config, heard, revoked, fatal.expire, unpack=unpack, mark=in_hand.mark, fatal=fatal, make=make
+            )
 
         return Loop(service, settings, parts, make_intake)
 
@@ -208,6 +214,7 @@ class _Process:
             thread.start()
         log.info("started", health_port=self._health.port)
         while not stop.wait(_LOOK_S):
+            self._login.renew()
             if self._broken.is_set():
                 raise RuntimeError(f"{self._service.name}: a part of the process broke; see the log")
 

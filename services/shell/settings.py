@@ -3,12 +3,14 @@
 import sys
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 
 from dlq.kafka import KafkaSettings
 from dlq.policy import FaultClass, Policy
 from dlq.registry import RegistrySettings
+from schemas.secret import WebUrl
+from services.shell.database import url_of
 
 EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
@@ -65,9 +67,17 @@ class Settings(KafkaSettings, RegistrySettings):
         "empty: `checkout-reading` in the system's temporary folder",
     )
     stop_timeout_s: float = Field(20.0, gt=0, description="How long a stop waits for provider calls that are out")
-    otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
+    otel_exporter_otlp_endpoint: WebUrl = Field(
+        SecretStr(""), description="Where traces go: URL of an OTLP receiver; none: nowhere"
+    )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Share of the traces that begin here, to keep")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        url_of(value)
+        return value
 
 
 def policy(settings: Settings) -> Policy:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from services.shell.database import words_of
 from services.shell.waiting import SHOWN
 
 _OUTBOX: Final = text(
@@ -48,7 +49,7 @@ class Standing(Collector):
             with self._engine.connect() as db:
                 found = [*self._outbox(db), *self._waiting(db), self._compensations(db)]
         except (DBAPIError, PoolTimeoutError) as away:
-            log.debug("the database can't be asked", reason=str(away))
+            log.debug("the database can't be asked", reason=words_of(away))
             found = []
         yield self._gauge("checkout_database_up", "Whether the database answers", int(bool(found)))
         yield from found

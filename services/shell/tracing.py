@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from confluent_kafka import Message
+from pydantic import SecretStr
 
 from outbox.age import made_ns
 from outbox.sending import Outgoing
@@ -175,9 +176,9 @@ def tracing_of(settings: Settings, service: str) -> tuple[Tracing | None, Callab
     return Tracing(group, keep, settings.otel_traces_sampler_arg) if keep else None, end
 
 
-def keeper_of(endpoint: str, service: str) -> tuple[Callable[[Span], None] | None, Callable[[], None]]:
+def keeper_of(endpoint: SecretStr, service: str) -> tuple[Callable[[Span], None] | None, Callable[[], None]]:
     """Where spans go, and what ends it. None, and nothing is imported, without an endpoint."""
-    if not endpoint:
+    if not endpoint.get_secret_value():
         return None, _nothing
     from services.shell.otlp import exporting  # noqa: PLC0415
 

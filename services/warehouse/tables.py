@@ -49,6 +49,9 @@ STOCK_V3: Final = (
 # whoever writes a product has to look through the entries, for the primary key's sake
 STOCK_V6: Final = ("ALTER TABLE stock SET (fillfactor = 10)",)
 
+RIGHTS: Final = {"reservations": "SELECT, INSERT, UPDATE", "stock": "SELECT, UPDATE"}
+"""What the service's role needs of them."""
+
 
 def _reservation(*, status: str, **values: Any) -> Reservation:
     return Reservation(status=Status(status), **values)

@@ -19,7 +19,11 @@ from compose.stack.state import State
 from tests.compose.composition import ROOT
 
 SCRIPT = ROOT / "compose" / "initdb" / "10-databases.sql"
-ROLES = ("checkout", "payment", "warehouse", "registry")
+SERVICES = ("checkout", "payment", "warehouse")
+OWNERS = {f"{service}_owner": service for service in SERVICES} | {"registry": "registry"}
+"""Role -> the database that is its own."""
+ROLES = OWNERS | {service: service for service in SERVICES}
+"""Role -> the database that it opens."""
 GIVEN = {name: f"secret of {name}" for name in PASSWORDS}
 
 
@@ -65,14 +69,20 @@ def connect(site: Site, role: str, database: str, password: str | None = None) -
         cursor.execute("CREATE TABLE mine (id int)")
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_a_role_can_make_tables_in_its_own_database(made: Site, role: str) -> None:
-    connect(made, role, role)
+@pytest.mark.parametrize("role", OWNERS)
+def test_an_owner_can_make_tables_in_its_own_database(made: Site, role: str) -> None:
+    connect(made, role, OWNERS[role])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_opens_its_database_and_makes_no_table_there(made: Site, service: str) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        connect(made, service, service)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_opens_no_other_database(made: Site, role: str) -> None:
-    for other in {*ROLES, ADMIN, "template1"} - {role}:
+    for other in {*ROLES.values(), ADMIN, "template1"} - {ROLES[role]}:
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
             connect(made, role, other)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
 
 from dlq.desk import PARTITIONER
 from dlq.ledger import Entry, State
@@ -42,7 +43,8 @@ def own_topics(servers: TestServers, partitions: int = 2) -> Iterator[DlqSetting
 
 def environment(settings: DlqSettings) -> dict[str, str]:
     """What the `dlq` command reads."""
-    return {name.upper(): str(value) for name, value in settings.model_dump().items()}
+    shown = {name: secret.get_secret_value() for name, secret in settings if isinstance(secret, SecretStr)}
+    return {name.upper(): str(value) for name, value in (settings.model_dump() | shown).items()}
 
 
 def letter(  # noqa: PLR0913 - a test says what matters to it

@@ -8,12 +8,14 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from compose.setting_up import stock
 from outbox.prepared import transaction
 from schemas.events import CheckoutAccepted, Line
+from services.shell.database import engine_of
 from services.shell.engine import make_engine
 from services.warehouse.decisions import Reservation, Status
 from services.warehouse.store import Shelves, load
@@ -26,7 +28,7 @@ PRODUCTS: Final = [f"wanted-{n:02}" for n in range(20)]
 
 
 @pytest.fixture(scope="module")
-def url(servers: TestServers, scratch: Path) -> Iterator[str]:
+def url(servers: TestServers, scratch: Path) -> Iterator[SecretStr]:
     """A warehouse's database with twenty products in it."""
     with System(servers, scratch, services=()) as system:
         stock(system.servers, dict.fromkeys(PRODUCTS, 1_000))
@@ -34,7 +36,7 @@ def url(servers: TestServers, scratch: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
+def engine(url: SecretStr) -> Iterator[Engine]:
     engine = make_engine(url, "warehouse")
     yield engine
     engine.dispose()
@@ -80,13 +82,13 @@ def pages_read(engine: Engine) -> int:
         return int(found.scalar_one())
 
 
-def test_who_waited_for_a_product_reads_and_writes_what_the_other_left(url: str, engine: Engine) -> None:
+def test_who_waited_for_a_product_reads_and_writes_what_the_other_left(url: SecretStr, engine: Engine) -> None:
     before = reserved(engine, "wanted-00")
     other = make_engine(url, "warehouse")
     with ThreadPoolExecutor(1) as second, transaction(engine) as db:
         checkout_id, shelves = look(db, ["wanted-00"])
         waits = second.submit(reserve, other, ["wanted-00"])
-        watcher = create_engine(url)
+        watcher = engine_of(url)
         wait_for(lambda: _somebody_waits(watcher), "the second to wait for the first one's lock")
         watcher.dispose()
         set_aside(db, shelves, checkout_id, ["wanted-00"])
@@ -114,8 +116,10 @@ def test_a_row_that_isnt_where_it_was_locked_is_an_error_and_nothing_is_written(
     assert reserved(engine, "wanted-01") == before
 
 
-def test_products_in_demand_are_found_in_few_pages_beside_a_snapshot_that_stays_open(url: str, engine: Engine) -> None:
-    stranger = create_engine(url, isolation_level="REPEATABLE READ")
+def test_products_in_demand_are_found_in_few_pages_beside_a_snapshot_that_stays_open(
+    url: SecretStr, engine: Engine
+) -> None:
+    stranger = engine_of(url, isolation_level="REPEATABLE READ")
     with stranger.connect() as held:
         held.execute(text("SELECT count(*) FROM stock"))
         for _ in range(SOLD):

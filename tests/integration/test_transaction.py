@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 from psycopg2 import errorcodes
+from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -35,7 +36,7 @@ PARCELS: Final = StateTable("parcels", Parcel, {"checkout_id": "text", "status":
 @pytest.fixture
 def engine(servers: TestServers) -> Iterator[Engine]:
     with database(servers) as url:
-        made = make_engine(url, "test")
+        made = make_engine(SecretStr(url), "test")
         with transaction(made) as db:
             db.execute(text("CREATE TABLE items (id text PRIMARY KEY)"))
             db.execute(text("CREATE TABLE parcels (checkout_id text PRIMARY KEY, status text, version bigint,"

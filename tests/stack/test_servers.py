@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -60,7 +61,7 @@ def test_down_leaves_no_process_and_up_finds_everything_again(stack: Stack) -> N
     _publish(env, "kept", b"a record")
     with SchemaRegistryClient({"url": env["SCHEMA_REGISTRY_URL"]}) as registry:
         registered = registry.register_schema("kept-value", Schema('{"type": "string"}', "AVRO"))
-    with _connect(env["WAREHOUSE_DATABASE_URL"]) as warehouse, warehouse.cursor() as cursor:
+    with _connect(env["WAREHOUSE_OWNER_DATABASE_URL"]) as warehouse, warehouse.cursor() as cursor:
         cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     warehouse.close()
 
@@ -73,7 +74,7 @@ def test_down_leaves_no_process_and_up_finds_everything_again(stack: Stack) -> N
     assert _read(env, "kept") == b"a record"
     with SchemaRegistryClient({"url": env["SCHEMA_REGISTRY_URL"]}) as registry:
         assert registry.get_latest_version("kept-value").schema_id == registered
-    with _connect(env["WAREHOUSE_DATABASE_URL"]) as warehouse, warehouse.cursor() as cursor:
+    with _connect(env["WAREHOUSE_OWNER_DATABASE_URL"]) as warehouse, warehouse.cursor() as cursor:
         cursor.execute("SELECT answer FROM kept")
         assert cursor.fetchone() == (42,)
     warehouse.close()
@@ -131,6 +132,11 @@ def test_a_services_role_opens_its_own_database_only(stack: Stack) -> None:
     for other in ("checkout", "warehouse", "registry"):
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
             _connect(re.sub(r"/\w+$", f"/{other}", env["PAYMENT_DATABASE_URL"]))
+    with closing(_connect(env["PAYMENT_DATABASE_URL"])) as db, db.cursor() as cursor:
+        for table in ("TABLE", "TEMPORARY TABLE"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(f"CREATE {table} mine (id int)")
+            db.rollback()
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         _connect(re.sub(r"//payment:[^@]+@", "//checkout:guessed@", env["PAYMENT_DATABASE_URL"]))
 
@@ -166,7 +172,7 @@ def test_no_password_is_in_an_argument_or_a_log(stack: Stack) -> None:
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
     assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
     passwords = re.findall(r'"\w+": ?"([\w-]{32})"', state.read_text())
-    assert len(passwords) == 5
+    assert len(passwords) == 8
     told = [log.read_text(errors="replace") for log in stack.data_dir.glob("*.log")]
     told += [" ".join(psutil.Process(server.pid).cmdline()) for server in stack.status()]
     assert not [word for word in passwords if any(word in text for text in told)]

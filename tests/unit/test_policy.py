@@ -132,7 +132,11 @@ def test_a_next_try_is_later_than_now_and_within_its_age(
 
 
 def test_the_settings_of_a_service_are_the_policy_that_is_promised() -> None:
-    needed: dict[str, Any] = {"kafka_bootstrap_servers": "k", "schema_registry_url": "r", "database_url": "d"}
+    needed: dict[str, Any] = {
+        "kafka_bootstrap_servers": "k",
+        "schema_registry_url": "http://r",
+        "database_url": "postgresql://d",
+    }
     assert policy(Settings(**needed)) == POLICY
 
 

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from services.checkout.tables import RIGHTS
 from services.shell import migrate
 
-migrate.run(context)  # type: ignore[arg-type]  # alembic's module-level proxy of the EnvironmentContext
+migrate.run(context, RIGHTS)  # type: ignore[arg-type]  # alembic's module-level proxy of the EnvironmentContext

@@ -12,6 +12,7 @@ import aiohttp
 
 from schemas.decision import UnsafeError
 from schemas.limits import MAX_WORDS, payment_id_fault, short
+from schemas.secret import masked
 from services.payment.provider.protocol import Authorize, Call, OutcomeUnknownError
 
 Body = Mapping[str, Any]
@@ -47,7 +48,7 @@ def readable(call: Call) -> Iterator[None]:
 
 def in_short(error: BaseException) -> str:
     """An error in one short line: its text may be the provider's."""
-    return short(f"{type(error).__name__}: {error}", MAX_WORDS)
+    return short(masked(f"{type(error).__name__}: {error}"), MAX_WORDS)
 
 
 def body_of(value: Any) -> dict[str, Any]:

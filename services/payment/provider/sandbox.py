@@ -6,9 +6,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
+from pydantic import SecretStr
 from yarl import URL
 
 from schemas import strict_json
+from schemas.secret import secret
 from services.payment.provider.declines import OnUnmapped, bounded, nobody
 from services.payment.provider.protocol import Answer, Authorize, Call, OutcomeUnknownError
 from services.payment.provider.reading import MAX_ANSWER_BYTES, PLAIN, body_of, in_short, read_bounded, readable
@@ -25,8 +27,10 @@ class SandboxProvider:
     on_unmapped: hears of reasons to decline that our table of codes lacks.
     """
 
-    def __init__(self, url: str, timeout_s: float, connections: int, on_unmapped: OnUnmapped = nobody) -> None:
-        self._url = url.rstrip("/")
+    def __init__(
+        self, url: SecretStr | str, timeout_s: float, connections: int, on_unmapped: OnUnmapped = nobody
+    ) -> None:
+        self._url = secret(url)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._connections = connections
         self._on_unmapped = on_unmapped
@@ -82,7 +86,7 @@ class SandboxProvider:
 
     async def _send(self, method: str, path: str, body: Body | None = None, headers: Any = None) -> tuple[int, Body]:
         # the path is encoded already; a redirect would be no answer of the provider's
-        url = URL(self._url + path, encoded=True)
+        url = URL(self._url.get_secret_value().rstrip("/") + path, encoded=True)
         async with self._http().request(method, url, json=body, headers=headers, allow_redirects=False) as response:
             raw = await read_bounded(response.content)
             return response.status, body_of(strict_json.loads(raw, max_bytes=MAX_ANSWER_BYTES))

@@ -21,8 +21,10 @@ from typing import Final
 import aiohttp
 import stripe
 import structlog
+from pydantic import SecretStr
 
 from schemas.failures import Code
+from schemas.secret import secret
 from services.payment.provider.declines import OnUnmapped, bounded, declined, nobody
 from services.payment.provider.protocol import (
     Answer,
@@ -59,20 +61,21 @@ log = structlog.get_logger("payment.stripe")
 class StripeProvider:
     """Calls Stripe.
 
-    api_key: secret. timeout_s: one request's limit, connecting included; an authorization makes up to three.
-    connections: kept open, at most. on_unmapped: hears of reasons to decline that our table of codes lacks.
+    api_key: one that has changed in its file is the next request's. timeout_s: one request's limit, connecting
+    included; an authorization makes up to three. connections: kept open, at most. on_unmapped: hears of reasons to
+    decline that our table of codes lacks.
     """
 
     def __init__(
         self,
-        api_key: str,
+        api_key: SecretStr | str,
         timeout_s: float,
         connections: int,
         *,
         api_base: str = API_BASE,
         on_unmapped: OnUnmapped = nobody,
     ) -> None:
-        self._api = StripeApi(api_key, api_base, timeout_s, connections)
+        self._api = StripeApi(secret(api_key), api_base, timeout_s, connections)
         self._on_unmapped = on_unmapped
 
     async def perform(self, call: Call) -> Answer:

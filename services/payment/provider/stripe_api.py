@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 import stripe
+from pydantic import SecretStr
 
 from services.payment.provider.protocol import Authorize, Capture, OutcomeUnknownError, Refund
 from services.payment.provider.reading import PLAIN, read_bounded
@@ -50,17 +51,17 @@ class _BoundedClient(stripe.AIOHTTPClient):
 class StripeApi:
     """One account at Stripe.
 
-    key: the secret API key. base: its URL. timeout_s: one request's limit, connecting included. connections: kept
-    open, at most.
+    key: the secret API key, asked for with every request. base: its URL. timeout_s: one request's limit, connecting
+    included. connections: kept open, at most.
     """
 
-    def __init__(self, key: str, base: str, timeout_s: float, connections: int) -> None:
+    def __init__(self, key: SecretStr, base: str, timeout_s: float, connections: int) -> None:
         self._key = key
         self._base = base.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
-        self._made: stripe.V1Services | None = None
+        self._made: tuple[str, stripe.V1Services] | None = None
 
     async def create(self, call: Authorize, customer: str, method: str) -> Body:
         """Make and confirm a PaymentIntent that holds the amount on `method`, one of `customer`'s."""
@@ -131,7 +132,7 @@ class StripeApi:
             if not page["has_more"]:
                 return
             after = {"starting_after": page["data"][-1]["id"]}
-        raise OutcomeUnknownError(f"{customer} has more than {PAGE * PAGES} payments: not all were looked at")
+        raise OutcomeUnknownError(f"the customer has more than {PAGE * PAGES} payments: not all were looked at")
 
     async def close(self) -> None:
         """Give connections back."""
@@ -143,18 +144,25 @@ class StripeApi:
         return (await self._v1().payment_intents.list_async(asked)).to_dict()
 
     def _v1(self) -> stripe.V1Services:
-        """The library's client, made on the event loop that uses it."""
-        if self._made is None:
+        """The library's client, with the key that is valid now."""
+        key = self._key.get_secret_value()
+        if self._made is None or self._made[0] != key:
+            client = stripe.StripeClient(
+                key,
+                base_addresses={"api": self._base},
+                http_client=_BoundedClient(self._http(), self._timeout),
+                # who repeats a call, and when, is decided in one place: not here
+                max_network_retries=0,
+            )
+            self._made = key, client.v1
+        return self._made[1]
+
+    def _http(self) -> aiohttp.ClientSession:
+        """The connections, made on the event loop that uses them."""
+        if self._session is None:
             # else the library keeps an identifier of this machine in the home directory and sends it along
             stripe.enable_telemetry = False
             certificates = ssl.create_default_context(cafile=stripe.ca_bundle_path)
             connector = aiohttp.TCPConnector(limit=self._connections, ssl=certificates)
             self._session = aiohttp.ClientSession(connector=connector, headers=PLAIN, auto_decompress=False)
-            self._made = stripe.StripeClient(
-                self._key,
-                base_addresses={"api": self._base},
-                http_client=_BoundedClient(self._session, self._timeout),
-                # who repeats a call, and when, is decided in one place: not here
-                max_network_retries=0,
-            ).v1
-        return self._made
+        return self._session

@@ -3,5 +3,6 @@
 from alembic import context
 
 from services.shell import migrate
+from services.warehouse.tables import RIGHTS
 
-migrate.run(context)  # type: ignore[arg-type]  # alembic's module-level proxy of the EnvironmentContext
+migrate.run(context, RIGHTS)  # type: ignore[arg-type]  # alembic's module-level proxy of the EnvironmentContext

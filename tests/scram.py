@@ -1,0 +1,87 @@
+"""A broker that asks for a password, which can be changed while it runs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+from compose.stack.kafka import Kafka
+from compose.stack.paths import cache_dir
+from compose.stack.ports import HOST, free_port
+from compose.stack.processes import spawn, stop, wait_for
+from compose.stack.servers import Site
+from compose.stack.state import State
+
+USER: Final = "checkout"
+_SECURED: Final = "kafka-scram"
+_ITERATIONS: Final = 4096
+_START_S: Final = 60.0
+REAUTHENTICATE_S: Final = 3
+
+_PROPERTIES: Final = """
+listeners=PLAINTEXT://{host}:{plain},CONTROLLER://{host}:{controller},SCRAM://{host}:{scram}
+advertised.listeners=PLAINTEXT://{host}:{plain},SCRAM://{host}:{scram}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_PLAINTEXT
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.scram.connections.max.reauth.ms={reauthenticate_ms}
+"""
+
+
+class _ScramKafka(Kafka):
+    """The stack's broker with one listener more. Whoever comes by that one is sent to no other."""
+
+    def _write(self, site: Site, name: str, log_dir: str) -> None:
+        super()._write(site, name, log_dir)
+        ports = site.state.ports
+        more = _PROPERTIES.format(
+            host=HOST,
+            plain=ports["kafka"],
+            controller=ports["kafka-controller"],
+            scram=ports[_SECURED],
+            reauthenticate_ms=REAUTHENTICATE_S * 1000,
+        )
+        with (site.data / name).open("a") as file:
+            file.write(more)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """address: of those who log in. open_address: of those who need not. log: what the broker says."""
+
+    address: str
+    open_address: str
+    log: Path
+
+    def set_password(self, password: str) -> None:
+        """From now on this is the user's; connections that are open stay, until they have to log in again."""
+        admin = AdminClient({"bootstrap.servers": self.open_address})
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
+        change = UserScramCredentialUpsertion(USER, info, password.encode())
+        for future in admin.alter_user_scram_credentials([change]).values():
+            future.result(timeout=30)
+
+
+@contextmanager
+def scram_broker(folder: Path, password: str) -> Iterator[Broker]:
+    """One that runs within the block. password: the user's."""
+    folder.mkdir(parents=True)
+    server = _ScramKafka()
+    ports: dict[str, int] = {}
+    for name in (*server.ports, _SECURED):
+        ports[name] = free_port(ports.values())
+    site = Site(folder, cache_dir(os.environ), State(ports=ports), os.environ, lambda _: None)
+    server.install(site)
+    server.prepare(site)
+    process = spawn(server.launch(site), folder / "kafka.log")
+    try:
+        assert wait_for(lambda: server.is_ready(site), _START_S), (folder / "kafka.log").read_text()
+        broker = Broker(f"{HOST}:{ports[_SECURED]}", f"{HOST}:{ports['kafka']}", folder / "kafka.log")
+        broker.set_password(password)
+        yield broker
+    finally:
+        stop([(process, server.stop_signal)], 30)
