@@ -75,7 +75,7 @@ def outside(state: State, environ: Mapping[str, str]) -> Mapping[str, str]:
     """The environment that a stack goes by: in a secured one every server is ours, whatever is named there."""
     if not state.secure:
         return environ
-    return {name: value for name, value in environ.items() if name not in VARIABLES and name not in _SECURITY}
+    return {name: value for name, value in environ.items() if name.removesuffix(FILE) not in (*VARIABLES, *_SECURITY)}
 
 
 def _not_for(principal: str) -> set[str]:
