@@ -20,7 +20,7 @@ from compose.stack.ports import HOST
 
 FOLDER = "tls"
 AUTHORITY = "ca.pem"
-SERVERS = ("kafka", "registry", "postgres")
+SERVERS = ("kafka", "registry")
 
 _VALID = timedelta(days=365)
 _RENEWED = timedelta(days=30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlencode
 
 from compose.acls.rights import SETUP
 from compose.stack import certificates, kafka, postgres, registry, users
@@ -63,7 +62,7 @@ def service_environment(
     """
     if principal not in users.KAFKA:
         raise StackError(f"{principal!r} has no login here: there are {', '.join(users.KAFKA)}")
-    ours = _kafka(state, data, principal) | _databases(state, data, environ) | _registry(state, data, principal)
+    ours = _kafka(state, data, principal) | _databases(state, environ) | _registry(state, data, principal)
     ours |= _provider(state)
     ours |= {variable: str(state.ports[port]) for port, variable in SERVICE_PORTS.items() if port in state.ports}
     ours = {name: value for name, value in ours.items() if not environ.get(name + FILE)}
@@ -124,21 +123,18 @@ def _provider(state: State) -> dict[str, str]:
     return {} if port is None else {"PAYMENT_PROVIDER_URL": f"http://{HOST}:{port}"}
 
 
-def _databases(state: State, data: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def _databases(state: State, environ: Mapping[str, str]) -> dict[str, str]:
     if "postgres" not in state.ports:
         return {}
-    options = urlencode(postgres.tls(state, data))
     urls = {}
     for service, owner in postgres.OWNERS.items():
         variable = f"{service.upper()}_DATABASE_URL"
         if not _named(variable, environ):
             # both or neither: another server's database does not belong to a role of ours
-            urls |= {variable: _url(state, service, service, options)}
-            urls |= {OWNER_URLS[service]: _url(state, owner, service, options)}
-    return urls | {_ADMIN_URL: _url(state, postgres.ADMIN, postgres.ADMIN, options)}
+            urls |= {variable: _url(state, service, service)}
+            urls |= {OWNER_URLS[service]: _url(state, owner, service)}
+    return urls | {_ADMIN_URL: _url(state, postgres.ADMIN, postgres.ADMIN)}
 
 
-def _url(state: State, role: str, database: str, options: str) -> str:
-    server = f"{HOST}:{state.ports['postgres']}"
-    url = f"postgresql+psycopg2://{role}:{state.passwords[role]}@{server}/{database}"
-    return f"{url}?{options}" if options else url
+def _url(state: State, role: str, database: str) -> str:
+    return f"postgresql+psycopg2://{role}:{state.passwords[role]}@{HOST}:{state.ports['postgres']}/{database}"

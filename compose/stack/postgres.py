@@ -13,12 +13,11 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, encrypt_password
 
-from compose.stack import certificates, postgres_home
+from compose.stack import postgres_home
 from compose.stack.errors import StackError
 from compose.stack.ports import HOST
 from compose.stack.processes import Account, Launch, base_environ, identify, kill, run, wait_for
 from compose.stack.servers import Site
-from compose.stack.state import State
 
 ADMIN = "postgres"
 SERVICES = ("checkout", "payment", "warehouse")
@@ -42,21 +41,6 @@ _SETTINGS = {
     "log_min_error_statement": "panic",
 }
 
-_KEY = "server.pem"
-_HBA = "pg_hba_tls.conf"
-_TLS = {
-    "ssl": "on",
-    "ssl_cert_file": _KEY,
-    "ssl_key_file": _KEY,
-    "ssl_min_protocol_version": "TLSv1.3",
-    "hba_file": _HBA,
-}
-_TLS_ONLY = f"""\
-# written before every start
-hostssl all         all {HOST}/32 scram-sha-256
-hostssl replication all {HOST}/32 scram-sha-256
-"""
-
 _INITDB_LIMIT_S = 120
 _ORPHANS_LIMIT_S = 2.0
 
@@ -79,7 +63,7 @@ class Postgres:
             _initdb(folder, site)
         _end_orphans(folder)
         _drop_stale_pid_file(folder)
-        _configure(folder, site)
+        _configure(folder, site.state.ports["postgres"])
 
     def launch(self, site: Site) -> Launch:
         """Run the server itself (not by pg_ctl), so that its pid is known from the start."""
@@ -117,17 +101,9 @@ def _connect(site: Site, database: str) -> connection:
         password=site.state.passwords[ADMIN],
         dbname=database,
         connect_timeout=5,
-        **tls(site.state, site.data),
     )
     admin.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)  # CREATE DATABASE refuses a transaction
     return admin
-
-
-def tls(state: State, data: Path) -> dict[str, str]:
-    """How a client has to look at the server's certificate, as parameters of a connection."""
-    if not state.secure:
-        return {}
-    return {"sslmode": "verify-full", "sslrootcert": str(certificates.authority(data))}
 
 
 def _ensure_role(admin: connection, role: str, password: str) -> None:
@@ -185,22 +161,10 @@ def _run_initdb(new: Path, password: int, runs_as: Account | None, environ: dict
         raise StackError(f"can't make the Postgres cluster in {new}: {done.stderr.strip()}")
 
 
-def _configure(folder: Path, site: Site) -> None:
+def _configure(folder: Path, port: int) -> None:
     """Write the configuration for today's port; a setting of the user's own belongs into ALTER SYSTEM."""
-    settings = _SETTINGS | {"port": str(site.state.ports["postgres"])}
-    if site.state.secure:
-        settings |= _TLS
-        _hand_in(folder / _KEY, certificates.of(site.data, "postgres").read_bytes())
-        (folder / _HBA).write_text(_TLS_ONLY)
-    lines = [f"{name} = '{value}'" for name, value in settings.items()]
+    lines = [f"{name} = '{value}'" for name, value in (_SETTINGS | {"port": str(port)}).items()]
     (folder / "postgresql.conf").write_text("\n".join(["# written before every start", *lines, ""]))
-
-
-def _hand_in(path: Path, pem: bytes) -> None:
-    """Put the server's key where its account reads it, and nobody else does."""
-    path.unlink(missing_ok=True)
-    certificates.write_key(path, pem)
-    postgres_home.hand_over(path, postgres_home.account())
 
 
 def _end_orphans(folder: Path) -> None:

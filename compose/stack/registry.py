@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 import ssl
 from base64 import b64encode
-from urllib.parse import urlencode
 
-from compose.stack import certificates, postgres, users
+from compose.stack import certificates, users
 from compose.stack.downloads import archive, cached
 from compose.stack.java import java
 from compose.stack.ports import HOST
@@ -59,7 +58,7 @@ class Registry:
             "QUARKUS_BANNER_ENABLED": "false",
             "APICURIO_STORAGE_KIND": "sql",
             "APICURIO_STORAGE_SQL_KIND": "postgresql",
-            "APICURIO_DATASOURCE_URL": _database(site),
+            "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{HOST}:{ports['postgres']}/registry",
             "APICURIO_DATASOURCE_USERNAME": "registry",
             "APICURIO_DATASOURCE_PASSWORD": site.state.passwords["registry"],
         }
@@ -75,12 +74,6 @@ class Registry:
 
     def settle(self, site: Site) -> None:
         """Nothing."""
-
-
-def _database(site: Site) -> str:
-    url = f"jdbc:postgresql://{HOST}:{site.state.ports['postgres']}/registry"
-    options = urlencode(postgres.tls(site.state, site.data))
-    return f"{url}?{options}" if options else url
 
 
 def _secure(site: Site) -> dict[str, str]:
