@@ -1,19 +1,24 @@
 """The whole system on a broker that wants a certificate of every client, a token, or a plain password over TLS."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from confluent_kafka import KafkaException
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from compose.stack.certificates import Authority, write_key
 from compose.stack.kafka import Kafka
 from compose.stack.ports import HOST
 from compose.stack.servers import Site
 from dlq.kafka import KafkaSettings
+from schemas.brokers import reaching
+from schemas.kafka.raw import Ends, opened
 from tests.brokers import running
 from tests.oauth import CLIENT, SCOPE, SECRET, Endpoint, endpoint
 from tests.observing import worker
@@ -103,7 +108,7 @@ class Broker:
     def kafka(self, listener: str) -> dict[str, Any]:
         """The properties of a client that is let in."""
         values: dict[str, Any] = {name.lower(): value for name, value in self.login(listener).items()}
-        return KafkaSettings(kafka_bootstrap_servers=self.addresses[listener], **values).kafka
+        return reaching(KafkaSettings(kafka_bootstrap_servers=self.addresses[listener], **values).kafka)
 
     def stranger(self, listener: str) -> dict[str, Any]:
         """The properties of one that has no password, no certificate, or no secret for a token."""
@@ -176,3 +181,27 @@ def test_a_certificate_of_another_authority_is_none(broker: Broker, tmp_path: Pa
 def test_tokens_are_asked_for_with_their_scope(broker: Broker) -> None:
     AdminClient(broker.kafka("oauth")).list_topics(timeout=20)
     assert broker.tokens.asked[-1] == {"grant_type": ["client_credentials"], "scope": [SCOPE]}
+
+
+async def ends(kafka: dict[str, Any], topic: str) -> dict[tuple[str, int], Ends]:
+    leaders = await opened(kafka)
+    try:
+        return await leaders.ends([(topic, 0)])
+    finally:
+        await leaders.close()
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_where_partitions_end_is_asked_over_tls(broker: Broker, listener: str) -> None:
+    kafka, topic = broker.kafka(listener), f"open-{listener}"
+    admin: Any = AdminClient(kafka)
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(30)
+    hanging = Producer({**kafka, "log_level": 2, "transactional.id": "hanging", "transaction.timeout.ms": 300_000})
+    hanging.init_transactions(30)
+    hanging.begin_transaction()
+    hanging.produce(topic, b"never said")
+    assert hanging.flush(30) == 0
+    assert asyncio.run(ends(kafka, topic)) == {(topic, 0): Ends(0, 1)}
+    with pytest.raises((KafkaError, OSError)):
+        asyncio.run(ends(broker.stranger(listener), topic))
+    hanging.abort_transaction(30)

@@ -21,6 +21,7 @@ from compose.acls.rights import AUDITOR, DRAINER, OBSERVER
 from compose.settings import Servers
 from compose.stack import Stack, running_stack
 from compose.stack.state import StateFile
+from schemas.brokers import reaching
 from schemas.choreography import SERVICES
 from schemas.codec import avsc
 from schemas.registry_client import registry_client
@@ -73,7 +74,7 @@ def system(stack: Stack, scratch: Path) -> Iterator[SecuredSystem]:
 
 def kafka_of(system: SecuredSystem, principal: str) -> dict[str, Any]:
     """The properties that a principal's clients begin with."""
-    return servers_of(system, principal).kafka | {"log_level": 2}
+    return reaching(servers_of(system, principal).kafka) | {"log_level": 2}
 
 
 def servers_of(system: SecuredSystem, principal: str) -> Servers:
@@ -201,15 +202,14 @@ def test_the_registry_speaks_tls_only(stack: Stack) -> None:
         urlopen(f"http://{address}/subjects", timeout=5)
 
 
-def test_postgres_speaks_tls_only_and_is_known_by_its_certificate(stack: Stack) -> None:
+def test_a_service_opens_its_own_database_with_its_own_password_only(stack: Stack) -> None:
     url = make_url(stack.env("payment")["PAYMENT_DATABASE_URL"])
-    login: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
-    authority = url.query["sslrootcert"]
-    psycopg2.connect(dbname="payment", sslmode="verify-full", sslrootcert=authority, **login).close()
-    with pytest.raises(psycopg2.OperationalError, match="no encryption"):
-        psycopg2.connect(dbname="payment", sslmode="disable", **login)
-    with pytest.raises(psycopg2.OperationalError, match="certificate"):
-        psycopg2.connect(dbname="payment", sslmode="verify-full", **login)
+    login: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username}
+    psycopg2.connect(dbname="payment", password=url.password, **login).close()
+    with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+        psycopg2.connect(dbname="warehouse", password=url.password, **login)
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(dbname="payment", password="guessed", **login)
 
 
 def test_each_process_is_told_its_own_secrets_only(stack: Stack) -> None:
