@@ -75,7 +75,7 @@ def stock(servers: Servers, units: dict[str, int], on_hold: frozenset[str] | set
 @contextmanager
 def _owned(servers: Servers, service: str) -> Iterator[Engine]:
     """A service's database, as the role that its tables belong to."""
-    engine = engine_of(servers.owner_url(service))
+    engine = engine_of(servers.owner_database_url(service))
     try:
         yield engine
     finally:

@@ -45,7 +45,7 @@ class Servers(KafkaSettings, RegistrySettings):
         secret: SecretStr = getattr(self, f"{service}_database_url")
         return secret
 
-    def owner_url(self, service: str) -> SecretStr:
+    def owner_database_url(self, service: str) -> SecretStr:
         """The same as the role that owns the tables: for migrations, sample data, and what is removed for good."""
         secret: SecretStr = getattr(self, f"{service}_owner_database_url")
         return secret if secret.get_secret_value() else self.database_url(service)

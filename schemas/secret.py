@@ -99,7 +99,7 @@ class _Files(PydanticBaseSettingsSource):
         return {key: value for value, key, _ in found if value is not None}
 
     def _wrong(self, variable: str, why: str) -> ValidationError:
-        detail = InitErrorDetails(type=PydanticCustomError("secret_file", why), loc=(variable,), input=None)  # type: ignore[arg-type]
+        detail = InitErrorDetails(type=PydanticCustomError("secret_file", why), loc=(variable,), input=None)
         return ValidationError.from_exception_data(self.settings_cls.__name__, [detail], hide_input=True)
 
 

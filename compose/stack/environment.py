@@ -126,7 +126,7 @@ def _provider(state: State) -> dict[str, str]:
 def _databases(state: State, environ: Mapping[str, str]) -> dict[str, str]:
     if "postgres" not in state.ports:
         return {}
-    urls = {}
+    urls: dict[str, str] = {}
     for service, owner in postgres.OWNERS.items():
         variable = f"{service.upper()}_DATABASE_URL"
         if not _named(variable, environ):

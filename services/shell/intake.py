@@ -1,7 +1,7 @@
 """The Kafka consumer: takes messages, commits offsets of what is settled, survives rebalances."""
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final
 
 import structlog
@@ -61,7 +61,7 @@ class Intake:
         unpack: bool = False,
         mark: Callable[[Place | None], None] = lambda _: None,
         fatal: Container[Place] = (),
-        make: Callable[[Mapping[str, Any]], Consumer] = Consumer,
+        make: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._unpack, self._mark, self._fatal, self._on_assigned = unpack, mark, fatal, on_assigned
         self._consumer = make(config)

@@ -1,7 +1,7 @@
 """Clients that live as long as the process, and log in with the password of the moment whenever they connect again."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -24,10 +24,10 @@ class KafkaLogin:
         self._clients: dict[str, Consumer | Producer] = {}
         self._looked_at = time.monotonic()
 
-    def maker(self, name: str, kind: Callable[[Mapping[str, Any]], _Client]) -> Callable[[Mapping[str, Any]], _Client]:
+    def maker(self, name: str, kind: Callable[[dict[str, Any]], _Client]) -> Callable[[dict[str, Any]], _Client]:
         """What makes a client of this kind. name: another one of that name takes its place."""
 
-        def make(config: Mapping[str, Any]) -> _Client:
+        def make(config: dict[str, Any]) -> _Client:
             client = self._clients[name] = kind(config)
             return client
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ class Lag(Collector):
     def __init__(
         self, service: str, kafka: Kafka, group: str, topic_prefix: str,
         assigned: Callable[[], Collection[Place]],
-        make: Callable[[Mapping[str, Any]], Consumer] = Consumer,
+        make: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:  # fmt: skip
         self._service = service
         self._kafka, self._make = kafka, make

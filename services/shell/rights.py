@@ -28,7 +28,7 @@ _OTHERS: Final = text(
     "SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
     " AND relname = ANY(:names) AND NOT pg_has_role(relowner, 'USAGE') ORDER BY relname LIMIT 1"
 )
-_quoted: Final = PGDialect().identifier_preparer.quote_identifier
+_quoted: Final = PGDialect().identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
 
 
 class OwnerError(Exception):

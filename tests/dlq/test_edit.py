@@ -367,7 +367,7 @@ def _failed_v1(desk: Desk) -> tuple[int, bytes, dict[str, Any]]:
     old = json.loads(published("checkout.failed")[0])
     client = Wire(desk.settings)
     with closing(client):
-        versions = client._client
+        versions = client._client.now()
         schema_id = versions.get_version(f"{desk.prefix}checkout.failed-value", 1).schema_id
     assert schema_id is not None
     record = {

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import SecretStr
 from rich.console import Console
 
 from dlq import showing, telling
@@ -138,7 +139,7 @@ def test_labels_are_few_short_and_printable_whatever_letters_say(found: list[Kaf
 def test_one_letter_can_be_shown_exported_and_planned_whatever_it_is(found: KafkaRecord, entry: Entry | None) -> None:
     (letter,) = settled([letter_in(found)], {"payment/l-1": entry} if entry else {})
     shown = paper()
-    print_letter(describe(letter, "http://127.0.0.1:9", [], [_said(found, letter)]), shown)
+    print_letter(describe(letter, SecretStr("http://127.0.0.1:9"), [], [_said(found, letter)]), shown)
     printed(shown)
     assert not hostile(line(letter))
     refusal = refusal_of(letter)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import stripe
+from pydantic import SecretStr
 
 from services.payment.provider.protocol import Authorize, Capture, OutcomeUnknownError, Refund
 from services.payment.provider.stripe_api import StripeApi
@@ -19,7 +20,7 @@ REFUND = Refund(checkout_id="c-1", payment_id="pi_1", amount_minor=2500)
 
 def asked(url: str, use: Callable[[StripeApi], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        api = StripeApi(KEY, url, 10.0, 10)
+        api = StripeApi(SecretStr(KEY), url, 10.0, 10)
         try:
             return await use(api)
         finally:
@@ -94,7 +95,7 @@ def test_a_customer_with_very_many_payments_is_not_looked_through_for_ever() -> 
 
     async def use() -> None:
         async with fixed_url(ENDLESS, heard) as url:
-            api = StripeApi(KEY, url, 10.0, 10)
+            api = StripeApi(SecretStr(KEY), url, 10.0, 10)
             try:
                 assert [intent["id"] async for intent in api.intents("cus_1")]
             finally:
@@ -111,7 +112,7 @@ def test_an_authorization_goes_out_under_its_key_and_is_not_repeated_by_the_libr
 
     async def use() -> None:
         async with fixed_url(http(500, b'{"error": {"type": "api_error"}}'), heard) as url:
-            api = StripeApi(KEY, url, 10.0, 10)
+            api = StripeApi(SecretStr(KEY), url, 10.0, 10)
             try:
                 await api.create(AUTHORIZE, "cus_1", "pm_1")
             finally:

@@ -106,7 +106,7 @@ def test_a_file_is_read_again_and_what_is_being_replaced_counts_as_it_was(tmp_pa
 
 @pytest.mark.parametrize(
     "url",
-    ["canary", "postgresql://u:canary@h:port/d", "postgresql://u:canary@x@h:1/canary:2:3", "postgresql://h:canary"],
+    ["canary", "postgresql://u:canary@h:port/d", "mysql://u:canary@h/d", "postgresql://h:canary"],
 )
 def test_what_is_no_url_of_a_database_is_said_without_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
@@ -119,7 +119,8 @@ def test_what_is_no_url_of_a_database_is_said_without_it(
     assert "canary" not in said
     with pytest.raises(ValueError, match="is no URL") as refused:
         url_of(SecretStr(url))
-    assert refused.value.__suppress_context__
+    # nor would a traceback tell it
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
 def test_the_properties_of_a_client_show_no_password_and_have_the_newest(tmp_path: Path) -> None:
