@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -174,7 +175,7 @@ class Kafka:
 def _admin(site: Site) -> AdminClient:
     """The broker's own login."""
     # log_level 0: a refused connection is no news while the broker starts
-    quiet = {"log_level": 0}
+    quiet: dict[str, Any] = {"log_level": 0}
     if not site.state.secure:
         return AdminClient({"bootstrap.servers": f"{HOST}:{site.state.ports['kafka']}"} | quiet)
     key = str(certificates.of(site.data, "kafka"))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialAlteration,
+    UserScramCredentialUpsertion,
+)
 
 from compose.acls import PRINCIPALS, Right, apply
 from compose.acls import rights as derived_rights
@@ -68,7 +74,9 @@ def _known(admin: AdminClient) -> set[str]:
 
 def _add(admin: AdminClient, passwords: Mapping[str, str]) -> None:
     how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
-    wanted = [UserScramCredentialUpsertion(user, how, secret.encode()) for user, secret in passwords.items()]
+    wanted: list[UserScramCredentialAlteration] = [
+        UserScramCredentialUpsertion(user, how, secret.encode()) for user, secret in passwords.items()
+    ]
     if not wanted:
         return
     for made in admin.alter_user_scram_credentials(wanted).values():
