@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from schemas.brokers import CLIENT_SECRET, PASSWORD, Properties
-from schemas.secret import SecretSettings
+from schemas.secret import SecretSettings, WebUrl
 
 _T = TypeVar("_T", str, SecretStr)
 _NAMES: Final = {
@@ -34,8 +34,10 @@ class KafkaSettings(SecretSettings):
     kafka_sasl_password: SecretStr = Field(
         SecretStr(""), validate_default=True, description="Its password; required with SASL. Or the client's secret"
     )
-    kafka_oauth_token_url: str = Field(
-        "", validate_default=True, description="Where OAUTHBEARER gets tokens (client credentials); required with it"
+    kafka_oauth_token_url: WebUrl = Field(
+        SecretStr(""),
+        validate_default=True,
+        description="Where OAUTHBEARER gets tokens (client credentials); required with it",
     )
     kafka_oauth_scope: str = Field("", description="The scope to ask for there")
     kafka_ssl_ca_location: str = Field(
@@ -61,11 +63,12 @@ class KafkaSettings(SecretSettings):
 
     @field_validator("kafka_oauth_token_url")
     @classmethod
-    def _goes_with_its_mechanism(cls, value: str, info: ValidationInfo) -> str:
+    def _goes_with_its_mechanism(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         is_oauth = info.data.get("kafka_sasl_mechanism") == "OAUTHBEARER"
-        if is_oauth and not value.startswith(("https://", "http://")):
-            raise ValueError("required with KAFKA_SASL_MECHANISM=OAUTHBEARER: https://...")
-        if value and not is_oauth:
+        given = value.get_secret_value()
+        if is_oauth and not given:
+            raise ValueError("required with KAFKA_SASL_MECHANISM=OAUTHBEARER")
+        if given and not is_oauth:
             raise ValueError("is used with KAFKA_SASL_MECHANISM=OAUTHBEARER only")
         return value
 
@@ -96,7 +99,7 @@ class KafkaSettings(SecretSettings):
             **mechanism,
             # the client library asks for tokens itself, and again before they run out
             "sasl.oauthbearer.method": "oidc",
-            "sasl.oauthbearer.token.endpoint.url": self.kafka_oauth_token_url,
+            "sasl.oauthbearer.token.endpoint.url": self.kafka_oauth_token_url.get_secret_value(),
             "sasl.oauthbearer.client.id": self.kafka_sasl_username,
             **scope,
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from compose.fleet import Fleet
 from compose.stack import Stack
@@ -31,8 +31,8 @@ class SecuredSystem(System):
         servers = TestServers(
             mine["KAFKA_BOOTSTRAP_SERVERS"], mine["SCHEMA_REGISTRY_URL"], mine["POSTGRES_ADMIN_URL"], stack
         )
-        login = {name: mine[name] for name in (*_LOGIN, *_TLS)}
-        super().__init__(servers, folder, services, **{"TOPIC_PREFIX": "", **login, **settings})
+        login: dict[str, Any] = {name: mine[name] for name in (*_LOGIN, *_TLS)}
+        super().__init__(servers, folder, services, **{"TOPIC_PREFIX": ""} | login | settings)
         self.fleet = Fleet(self.env, self.folder, services, own={name: self.environ(name) for name in services})
 
     def environ(self, principal: str) -> dict[str, str]:

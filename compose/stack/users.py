@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka.admin import (
     AdminClient,
@@ -69,7 +69,8 @@ def rights(topic_prefix: str) -> list[Right]:
 
 
 def _known(admin: AdminClient) -> set[str]:
-    return set(admin.describe_user_scram_credentials().result(_ANSWER_S))
+    asked: Any = admin.describe_user_scram_credentials()  # of all users: one future, whatever its type says
+    return set(asked.result(_ANSWER_S))
 
 
 def _add(admin: AdminClient, passwords: Mapping[str, str]) -> None:

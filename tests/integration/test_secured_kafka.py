@@ -135,7 +135,8 @@ def broker(scratch: Path) -> Iterator[Broker]:
 def secured(request: pytest.FixtureRequest, broker: Broker, servers: TestServers, scratch: Path) -> Iterator[System]:
     """The system on one of the listeners."""
     elsewhere = TestServers(broker.addresses[request.param], servers.registry, servers.postgres_admin, None)
-    with System(elsewhere, scratch, **broker.login(request.param)) as system:
+    login: dict[str, Any] = broker.login(request.param)
+    with System(elsewhere, scratch, **login) as system:
         yield system
 
 

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from compose.acls.rights import AUDITOR, DRAINER, OBSERVER
@@ -182,7 +183,7 @@ def test_only_set_up_registers_schemas(system: SecuredSystem) -> None:
         with pytest.raises(SchemaRegistryError) as error:
             client.register_schema("anything-value", schema)
         assert error.value.http_status_code == 403
-    wrong = reading._replace(url=reading.url.replace("reader:", "reader:x"))
+    wrong = reading._replace(url=SecretStr(reading.url.get_secret_value().replace("reader:", "reader:x")))
     with registry_client(wrong) as client, pytest.raises(SchemaRegistryError) as error:
         client.get_latest_version("checkout.requested-value")
     assert error.value.http_status_code == 401
