@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from compose.acls.rights import SETUP
+from compose.acls.rights import AUDITOR, SETUP
 from compose.stack import certificates, kafka, postgres, registry, users
 from compose.stack.errors import StackError
 from compose.stack.ports import HOST
 from compose.stack.state import State
+from schemas.choreography import SHOP
 from schemas.secret import FILE
 
 # where each service answers /healthz, /readyz and /metrics; a port each, though no server of ours listens there
@@ -34,6 +35,8 @@ _SECURITY = (
     "SCHEMA_REGISTRY_CA_LOCATION",
 )
 OWNER_URLS = {service: f"{service.upper()}_OWNER_DATABASE_URL" for service in postgres.SERVICES}
+# who runs `checkout`, which wants all servers
+_CHECKOUT = (SETUP, SHOP, AUDITOR)
 VARIABLES = (*_SERVERS, *OWNER_URLS.values(), _ADMIN_URL, *SERVICE_PORTS.values())
 
 
@@ -78,10 +81,10 @@ def outside(state: State, environ: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _not_for(principal: str) -> set[str]:
-    """Variables that are none of a principal's business; commands want all but the superuser."""
+    """Variables that are none of a principal's business."""
     if principal == users.DEVELOPER:
         return set()
-    if principal in users.COMMANDS:
+    if principal in _CHECKOUT:
         return {_ADMIN_URL, *(OWNER_URLS.values() if principal != SETUP else ())}
     own = {f"{principal.upper()}_DATABASE_URL", f"{principal.upper()}_METRICS_PORT"}
     own |= set(NAMED_BY["provider"]) if principal == "payment" else set()

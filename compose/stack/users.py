@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from confluent_kafka.admin import (
-    AdminClient,
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialAlteration,
@@ -23,7 +23,7 @@ from schemas.choreography import SHOP
 
 DEVELOPER: Final = "developer"
 """Who sits at this machine: may what the commands need, and nothing that is a service's."""
-COMMANDS: Final = (SETUP, SHOP, AUDITOR, DRAINER, EXPORTER)
+_COMMANDS: Final = (SETUP, SHOP, AUDITOR, DRAINER, EXPORTER)
 KAFKA: Final = (*PRINCIPALS, DEVELOPER)
 
 READER: Final = "reader"
@@ -64,7 +64,7 @@ def make(admin: AdminClient, state: State, topic_prefix: str) -> None:
 def rights(topic_prefix: str) -> list[Right]:
     """What everybody may, the developer included."""
     derived = derived_rights(topic_prefix)
-    developer = {right._replace(principal=DEVELOPER) for right in derived if right.principal in COMMANDS}
+    developer = {right._replace(principal=DEVELOPER) for right in derived if right.principal in _COMMANDS}
     return [*derived, *sorted(developer)]
 
 
