@@ -32,11 +32,11 @@ $(BENCH_STAMP): $(STAMP) $(wildcard compose/bench/peers/requirements*.txt)
 	.venv-peers-dbos/bin/pip install --quiet --disable-pip-version-check -r compose/bench/peers/requirements-dbos.txt
 	@touch $@
 
-run: setup  ## servers, services and a sample that shows every ending; Ctrl-C stops it all
-	$(BIN)/checkout run
+run: setup  ## servers, services and a sample that shows every ending; Ctrl-C stops it all. SECURE=1: TLS, logins, rights
+	$(BIN)/checkout run $(if $(SECURE),--secure)
 
 observer: setup  ## the observer's pages beside what runs: http://127.0.0.1:6066/live
-	eval "$$($(BIN)/checkout stack env)" && exec $(BIN)/python -m services.observer
+	eval "$$($(BIN)/checkout stack env --as observer)" && exec $(BIN)/python -m services.observer
 
 test: setup  ## all tests, on real servers
 	$(BIN)/pytest

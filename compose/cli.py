@@ -23,6 +23,7 @@ from compose.sandbox_cli import sandbox
 from compose.schemas_cli import app as schemas_app
 from compose.settings import Servers
 from compose.stack import paths, running_stack
+from compose.stack.cli import Secure
 from compose.stack.cli import app as stack_app
 from schemas import json_lines, terminal
 from schemas.terminal import json_text
@@ -58,13 +59,18 @@ def run_command(
     as_json: Json = False,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The servers' data  [.checkout/stack].")] = None,
     observer: Annotated[bool, typer.Option("--observer", help="The observer too: /live, /checkouts/ID.")] = False,
+    secure: Secure = False,
 ) -> None:
     """Servers, services and a sample that shows every ending; stays up until Ctrl-C."""
     folder = data or paths.data_dir(os.environ)
-    with one_line("run"), running_stack(folder, environ=os.environ) as stack:
-        environ = stack.env()
+    with one_line("run"), running_stack(folder, environ=os.environ, secure=secure) as stack:
+
+        def environ(principal: str) -> Mapping[str, str]:
+            return {**os.environ, **stack.env(principal)}
+
+        logins = run.Logins(environ, lambda principal: _servers(environ(principal)))
         options = run.Options(checkouts, exit_when_done, as_json, folder / "logs", observer)
-        code = run.run(environ, _servers({**os.environ, **environ}), options)
+        code = run.run(logins, options)
     raise typer.Exit(code)
 
 

@@ -33,7 +33,7 @@ class Ends:
 
     def __init__(self, servers: Servers) -> None:
         self._prefix = servers.topic_prefix
-        self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+        self._codec = Codec(servers.registry, servers.topic_prefix)
         self._letters = {servers.topic_prefix + dead_letter_topic(service) for service in SERVICES}
         self._consumer = Consumer(
             {

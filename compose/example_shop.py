@@ -73,7 +73,7 @@ def main(tell: Callable[[str], None] = print) -> int:
     servers = read_settings(Servers)
     engine, codec = (
         shop_database(os.environ["POSTGRES_ADMIN_URL"]),
-        Codec(servers.schema_registry_url, servers.topic_prefix),
+        Codec(servers.registry, servers.topic_prefix),
     )
     wake, ends = outbox.Wake(), Ends(servers)
     relay = outbox.Relay(engine, lambda: Producer(producer_config(servers.kafka)), wake)

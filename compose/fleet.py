@@ -26,7 +26,8 @@ class Fleet:
     """One process of each service.
 
     environ: what the services read, `<SERVICE>_METRICS_PORT` included. logs: the folder of their logs. modules: service
-    -> the module that runs it, where that is not the service's own.
+    -> the module that runs it, where that is not the service's own. own: service -> the whole environment of its
+    process, where that is another one.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Fleet:
         logs: Path,
         services: Sequence[str] = SERVICES,
         modules: Mapping[str, str] | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._environ = dict(environ)
         self._logs = logs
         self._services = services
         self._modules = dict(modules or {})
+        self._own = {service: dict(values) for service, values in (own or {}).items()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *only: str) -> None:
@@ -95,7 +98,7 @@ class Fleet:
         with self.log(service).open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", self._modules.get(service, f"services.{service}")],
-                env=self._environ,
+                env=self._own.get(service, self._environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

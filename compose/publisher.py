@@ -101,7 +101,7 @@ class Shop:
 
     def __init__(self, servers: Servers) -> None:
         self._prefix = servers.topic_prefix
-        self._codec = Codec(servers.schema_registry_url, servers.topic_prefix)
+        self._codec = Codec(servers.registry, servers.topic_prefix)
         self._producer = Producer(producer_config(servers.kafka) | QUIET)
         self._failed: list[str] = []
         self._keep, self._end = keeper_of(servers.otel_exporter_otlp_endpoint, "shop")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine, text
 
+from compose.acls.rights import AUDITOR, OBSERVER, SETUP
 from compose.audit.report import Report, audit, print_report
 from compose.console import console as make_console
 from compose.ends import Ends
@@ -22,8 +23,9 @@ from compose.publisher import Shop
 from compose.sample import plan
 from compose.setting_up import set_up
 from compose.settings import Servers
+from compose.stack.users import DEVELOPER
 from compose.tally import Tally
-from schemas.choreography import SERVICES
+from schemas.choreography import SERVICES, SHOP
 from schemas.secret import without_login
 from schemas.terminal import json_text
 from services.shell.database import engine_of
@@ -55,12 +57,22 @@ class Options:
     observer: bool = False
 
 
-def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
+class Logins(NamedTuple):
+    """What each principal reaches the servers by; where they ask for no login, everybody by the same.
+
+    environ: a process's whole environment. servers: what is in it, for this process.
+    """
+
+    environ: Callable[[str], Mapping[str, str]]
+    servers: Callable[[str], Servers]
+
+
+def run(logins: Logins, options: Options) -> int:
     """Set up, run the sample, report. The exit code: 0 only when all ended as expected and the audit is clean."""
     console = make_console(stderr=options.as_json)
     began = time.monotonic()
-    set_up(servers, lambda line: console.print(line, style="dim"))
-    fleet, ends = _fleet({**os.environ, **environ}, options), Ends(servers)
+    set_up(logins.servers(SETUP), lambda line: console.print(line, style="dim"))
+    fleet, ends = _fleet(logins, options), Ends(logins.servers(DEVELOPER))
     try:
         fleet.start()
         _wait(fleet.ready, _READY_S, f"the services are not ready; logs: {options.logs}")
@@ -68,22 +80,22 @@ def run(environ: Mapping[str, str], servers: Servers, options: Options) -> int:
         if options.observer:
             port = os.environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
             console.print(f"observer: http://127.0.0.1:{port}/live", highlight=False)
-        tally = _sample(servers, fleet.check, ends, options.checkouts, console)
-        code = _report(servers, tally, console, began, as_json=options.as_json)
+        tally = _sample(logins.servers(SHOP), fleet.check, ends, options.checkouts, console)
+        code = _report(logins.servers(AUDITOR), tally, console, began, as_json=options.as_json)
         if not options.exit_when_done:
-            _stay(servers, fleet, console)
+            _stay(logins.servers(DEVELOPER), fleet, console)
         return code
     finally:
         fleet.stop()
         ends.close()
 
 
-def _fleet(environ: Mapping[str, str], options: Options) -> Fleet:
+def _fleet(logins: Logins, options: Options) -> Fleet:
     """The services, and the observer where it is asked for: its pages are its health port."""
-    if not options.observer:
-        return Fleet(environ, options.logs)
-    port = environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)
-    return Fleet({**environ, "OBSERVER_METRICS_PORT": port}, options.logs, (*SERVICES, "observer"))
+    environ = logins.environ(DEVELOPER)
+    names = (*SERVICES, OBSERVER) if options.observer else SERVICES
+    port = {"OBSERVER_METRICS_PORT": environ.get("OBSERVER_WEB_PORT", _OBSERVER_PORT)}
+    return Fleet({**environ, **port}, options.logs, names, own={name: logins.environ(name) for name in names})
 
 
 def sample(servers: Servers, checkouts: int, *, as_json: bool) -> int:

@@ -34,7 +34,7 @@ def register_command() -> None:
 def check() -> None:
     """Hold the schemas of this tree against those that the registry has; exit 2 when one is not compatible."""
     servers = read_settings(Servers)
-    with one_line("schemas check"), registry_client(servers.schema_registry_url) as client:
+    with one_line("schemas check"), registry_client(servers.registry) as client:
         bad = [event for event in topics() if not _compatible(client, f"{servers.topic_prefix}{event}-value", event)]
     for event in bad:
         typer.echo(f"schemas/{event}.avsc can't replace what is registered: a reader of one would not read the other. "

@@ -40,7 +40,7 @@ def migrate(servers: Servers) -> None:
 
 def register_schemas(servers: Servers) -> dict[str, int]:
     """Register every schema; subject -> id. Raises IncompatibleSchemaError."""
-    with registry_client(servers.schema_registry_url) as client:
+    with registry_client(servers.registry) as client:
         return register(client, servers.topic_prefix)
 
 

@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr, field_validator
 
 from dlq.kafka import KafkaSettings
+from dlq.registry import RegistrySettings
 from schemas.choreography import SERVICES
 from schemas.secret import WebUrl
 from services.shell.database import url_of
@@ -12,10 +13,9 @@ class Brokers(KafkaSettings):
     """Kafka alone."""
 
 
-class Servers(KafkaSettings):
+class Servers(KafkaSettings, RegistrySettings):
     """Kafka, the registry, the three databases and the provider."""
 
-    schema_registry_url: WebUrl = Field(description="URL of the Confluent-compatible schema registry")
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")
     warehouse_database_url: SecretStr = Field(description="likewise")

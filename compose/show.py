@@ -103,7 +103,7 @@ def _in_service(
 
 
 def _events(servers: Servers, checkout_id: str) -> list[dict[str, Any]]:
-    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+    with closing(Codec(servers.registry, servers.topic_prefix)) as codec:
         events = list(_decoded(servers, codec, checkout_id))
     return sorted(events, key=lambda event: event["at"])
 

@@ -117,7 +117,7 @@ def show(
         trail = list(picking.trail(settings, None))
         for letter in whole_letters(settings, each):
             events = picking.its_events(settings, letter) if saga else []
-            found = describing.describe(letter, settings.schema_registry_url, list(about(trail, letter)), events)
+            found = describing.describe(letter, settings.registry, list(about(trail, letter)), events)
             if as_json:
                 print_json(found)
             else:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import SecretStr
-
 from dlq.failing import DlqError
+from schemas.registry_address import Registry
 
 if TYPE_CHECKING:
     from schemas.schema_source import SchemaSource
@@ -34,23 +33,23 @@ class Decoded:
     why: str = ""
 
 
-def decode(value: bytes | None, registry_url: SecretStr) -> Decoded:
+def decode(value: bytes | None, registry: Registry) -> Decoded:
     """The value by the schema that it was written with, whatever event it is. Raises nothing: it says why not."""
     from schemas.codec import UndecodableError, schema_id  # noqa: PLC0415
 
     try:
         writer_id = schema_id(value)
-        return _decoded(value or b"", writer_id, registry_url)
+        return _decoded(value or b"", writer_id, registry)
     except (UndecodableError, NoRegistryError) as error:
         return Decoded(why=str(error))
 
 
-def _decoded(value: bytes, writer_id: int, registry_url: SecretStr) -> Decoded:
+def _decoded(value: bytes, writer_id: int, registry: Registry) -> Decoded:
     import fastavro  # noqa: PLC0415
 
     from schemas.schema_source import SchemaSource  # noqa: PLC0415
 
-    with closing(SchemaSource(registry_url)) as source:
+    with closing(SchemaSource(registry)) as source:
         schema, name = written_with(source, writer_id)
     body = BytesIO(value[_PREFIX_BYTES:])
     try:

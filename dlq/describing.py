@@ -5,7 +5,6 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ from dlq.letters import DeadLetter
 from dlq.saga import Said
 from dlq.showing import clock, letter_json, pretty
 from dlq.trail import Line
+from schemas.registry_address import Registry
 from schemas.terminal import flat, shown
 
 _STACK = "dlq-error-stack"
@@ -46,16 +46,14 @@ def _named(letters: Sequence[DeadLetter], wanted: str) -> list[DeadLetter]:
     return [letter for letter in letters if wanted in (letter.id, letter.ledger_key)]
 
 
-def describe(
-    letter: DeadLetter, registry_url: SecretStr, lines: Sequence[Line], events: Sequence[Said]
-) -> dict[str, Any]:
+def describe(letter: DeadLetter, registry: Registry, lines: Sequence[Line], events: Sequence[Said]) -> dict[str, Any]:
     """All of it, as `--json` has it. letter: whole. events: of its checkout."""
     return letter_json(letter) | {
         "at": letter.at,
         "error_stack": letter.info[_STACK],
         "info": letter.info,
         "key": _described(letter.key),
-        "value": _value(letter.value, registry_url),
+        "value": _value(letter.value, registry),
         "headers": [[name, None if value is None else _text(value)] for name, value in letter.headers],
         "entry": None if letter.entry is None else asdict(letter.entry),
         "audit": [line.as_json() for line in lines],
@@ -63,8 +61,8 @@ def describe(
     }
 
 
-def _value(value: bytes | None, registry_url: SecretStr) -> dict[str, Any]:
-    decoded = decode(value, registry_url)
+def _value(value: bytes | None, registry: Registry) -> dict[str, Any]:
+    decoded = decode(value, registry)
     return {
         **_described(value),
         "schema": decoded.schema,

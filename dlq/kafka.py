@@ -5,8 +5,8 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from schemas.brokers import Properties
-from schemas.secret import SecretSettings
+from schemas.brokers import CLIENT_SECRET, PASSWORD, Properties
+from schemas.secret import SecretSettings, WebUrl
 
 _T = TypeVar("_T", str, SecretStr)
 _NAMES: Final = {
@@ -25,13 +25,21 @@ class KafkaSettings(SecretSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; read with SASL only"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; read with SASL only"
     )
-    kafka_sasl_username: str = Field("", validate_default=True, description="Who this is; required with SASL")
+    kafka_sasl_username: str = Field(
+        "", validate_default=True, description="Who this is; required with SASL. With OAUTHBEARER: the client's id"
+    )
     kafka_sasl_password: SecretStr = Field(
-        SecretStr(""), validate_default=True, description="Its password; required with SASL"
+        SecretStr(""), validate_default=True, description="Its password; required with SASL. Or the client's secret"
     )
+    kafka_oauth_token_url: WebUrl = Field(
+        SecretStr(""),
+        validate_default=True,
+        description="Where OAUTHBEARER gets tokens (client credentials); required with it",
+    )
+    kafka_oauth_scope: str = Field("", description="The scope to ask for there")
     kafka_ssl_ca_location: str = Field(
         "", description="File with the certificates of those who may sign the brokers'; empty: the system's"
     )
@@ -53,6 +61,17 @@ class KafkaSettings(SecretSettings):
             raise ValueError("is used with KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT only")
         return value
 
+    @field_validator("kafka_oauth_token_url")
+    @classmethod
+    def _goes_with_its_mechanism(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        is_oauth = info.data.get("kafka_sasl_mechanism") == "OAUTHBEARER"
+        given = value.get_secret_value()
+        if is_oauth and not given:
+            raise ValueError("required with KAFKA_SASL_MECHANISM=OAUTHBEARER")
+        if given and not is_oauth:
+            raise ValueError("is used with KAFKA_SASL_MECHANISM=OAUTHBEARER only")
+        return value
+
     @property
     def kafka(self) -> Properties:
         """The properties that every client begins with."""
@@ -61,8 +80,26 @@ class KafkaSettings(SecretSettings):
             return Properties(found)
         found["security.protocol"] = self.kafka_security_protocol
         if self.kafka_security_protocol.startswith("SASL"):
-            found["sasl.mechanism"] = self.kafka_sasl_mechanism
-            found["sasl.username"] = self.kafka_sasl_username
+            found |= self._login()
         files = {name: getattr(self, field) for field, name in _NAMES.items()}
         found |= {name: file for name, file in files.items() if file}
-        return Properties(found, self.kafka_sasl_password if "sasl.username" in found else None)
+        secret = self.kafka_sasl_password if self.kafka_security_protocol.startswith("SASL") else None
+        return Properties(found, secret, CLIENT_SECRET if self._is_oauth else PASSWORD)
+
+    @property
+    def _is_oauth(self) -> bool:
+        return self.kafka_sasl_mechanism == "OAUTHBEARER"
+
+    def _login(self) -> dict[str, Any]:
+        mechanism = {"sasl.mechanism": self.kafka_sasl_mechanism}
+        if not self._is_oauth:
+            return {**mechanism, "sasl.username": self.kafka_sasl_username}
+        scope = {"sasl.oauthbearer.scope": self.kafka_oauth_scope} if self.kafka_oauth_scope else {}
+        return {
+            **mechanism,
+            # the client library asks for tokens itself, and again before they run out
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": self.kafka_oauth_token_url.get_secret_value(),
+            "sasl.oauthbearer.client.id": self.kafka_sasl_username,
+            **scope,
+        }

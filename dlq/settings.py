@@ -3,17 +3,16 @@
 from pydantic import Field, ValidationError
 
 from dlq.kafka import KafkaSettings
-from schemas.secret import WebUrl
+from dlq.registry import RegistrySettings
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names its variable."""
 
 
-class DlqSettings(KafkaSettings):
+class DlqSettings(KafkaSettings, RegistrySettings):
     """Where the dead letters are, from environment variables."""
 
-    schema_registry_url: WebUrl = Field(min_length=1, description="URL of the Confluent-compatible schema registry")
     topic_prefix: str = Field("", description="Put before every topic")
 
 

@@ -36,8 +36,8 @@ class Wire:
     """The values of one registry. Use `close` at the end."""
 
     def __init__(self, settings: DlqSettings) -> None:
-        self._client = RegistryClient(settings.schema_registry_url)
-        self._source = SchemaSource(settings.schema_registry_url)
+        self._client = RegistryClient(settings.registry)
+        self._source = SchemaSource(settings.registry)
         self._prefix = settings.topic_prefix
 
     def newest(self, event_type: str) -> Versioned:

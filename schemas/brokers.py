@@ -8,29 +8,33 @@ from pydantic import SecretStr
 from schemas.secret import HIDDEN
 
 PASSWORD: Final = "sasl.password"  # noqa: S105 - the property's name
+CLIENT_SECRET: Final = "sasl.oauthbearer.client.secret"  # noqa: S105 - likewise
 
 
 class Properties(Mapping[str, Any]):
-    """Properties of librdkafka, with the password as it is at that moment. Printed, they don't show it."""
+    """Properties of librdkafka, with the password as it is at that moment. Printed, they don't show it.
 
-    def __init__(self, properties: Mapping[str, Any], password: SecretStr | None = None) -> None:
-        self._properties, self._password = dict(properties), password
+    name: of the property that the password is.
+    """
+
+    def __init__(self, properties: Mapping[str, Any], password: SecretStr | None = None, name: str = PASSWORD) -> None:
+        self._properties, self._password, self._name = dict(properties), password, name
 
     def __getitem__(self, name: str) -> Any:
-        if name == PASSWORD and self._password is not None:
+        if name == self._name and self._password is not None:
             return self._password.get_secret_value()
         return self._properties[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._properties
         if self._password is not None:
-            yield PASSWORD
+            yield self._name
 
     def __len__(self) -> int:
         return len(self._properties) + (self._password is not None)
 
     def __repr__(self) -> str:
-        return repr({name: HIDDEN if name == PASSWORD else self[name] for name in self})
+        return repr({name: HIDDEN if name == self._name else self[name] for name in self})
 
 
 Kafka = str | Mapping[str, Any]

@@ -19,11 +19,11 @@ from uuid import UUID
 import fastavro
 import structlog
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
-from pydantic import SecretStr
 
 from schemas.avro_names import WriterSchemaError
 from schemas.envelope import Envelope, text_of
 from schemas.events import EVENTS, check_ranges, from_record, to_record
+from schemas.registry_address import Registry
 from schemas.registry_client import RegistryClient
 from schemas.schema_source import Recent, RegistryUnavailableError, SchemaAnswer, SchemaPendingError, SchemaSource
 from schemas.secret import masked
@@ -62,17 +62,17 @@ class _UnregisteredError(RegistryUnavailableError):
 class Codec:
     """Encodes and decodes every event of the map.
 
-    registry_url: the Confluent-compatible API. topic_prefix: put before every topic, and so every subject.
+    registry: the Confluent-compatible API. topic_prefix: put before every topic, and so every subject.
     """
 
-    def __init__(self, registry_url: SecretStr | str, topic_prefix: str = "") -> None:
-        self._client = RegistryClient(registry_url)
+    def __init__(self, registry: Registry, topic_prefix: str = "") -> None:
+        self._client = RegistryClient(registry)
         self._prefix = topic_prefix
         self._texts = {name: compact(avsc(name)) for name in EVENTS}
         self._readers = {name: json.loads(text) for name, text in self._texts.items()}
         self._schemas = {name: fastavro.parse_schema(schema) for name, schema in self._readers.items()}
         self._heads: dict[str, bytes] = {}
-        self._source = SchemaSource(registry_url)
+        self._source = SchemaSource(registry)
         self._writers: Recent[Any] = Recent(_SCHEMAS)
         # apart, so that a flood of schemas that nobody can use pushes out none that somebody does
         self._refused: Recent[str] = Recent(_SCHEMAS)

@@ -12,10 +12,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from pydantic import SecretStr
 
 from schemas import strict_json
-from schemas.secret import secret
+from schemas.registry_address import Registry, address_of
 
 _TIMEOUT_S: Final = 5.0
 _MAX_ANSWER: Final = 1024 * 1024
@@ -78,9 +77,10 @@ class _Bad(NamedTuple):
 class SchemaSource:
     """Asks one registry, with the login that its URL has at that moment. clock: monotonic seconds."""
 
-    def __init__(self, url: SecretStr | str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = secret(url)
-        self._client = httpx2.Client(timeout=_TIMEOUT_S, follow_redirects=False)
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        address = address_of(registry)
+        self._url = address.url
+        self._client = httpx2.Client(verify=address.tls(), timeout=_TIMEOUT_S, follow_redirects=False)
         self._clock = clock
         self._bad: Recent[_Bad] = Recent(_REMEMBERED)
         self._good_id: int | None = None

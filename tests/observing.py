@@ -24,6 +24,7 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 from uuid_utils.compat import uuid7
 
+from compose.acls.rights import OBSERVER
 from compose.fleet import die_with_parent
 from schemas.choreography import topics
 from schemas.envelope import Envelope, event_headers
@@ -47,7 +48,7 @@ class Worker:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.observer"],
-                env=system.env | quick | settings,
+                env=system.environ(OBSERVER) | quick | settings,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,  # noqa: PLW1509

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from compose import setting_up
+from compose.acls.rights import DRAINER
 from compose.audit.reading import ledger_entries
 from compose.audit.report import Report, audit
 from compose.fleet import Fleet, die_with_parent
@@ -157,7 +158,7 @@ class System:
             undo.callback(self.stop_provider)
             setting_up.set_up(self.servers, lambda _: None)
             self.shop = undo.enter_context(closing(Shop(self.servers)))
-            self.codec = undo.enter_context(closing(Codec(self.env["SCHEMA_REGISTRY_URL"], self.env["TOPIC_PREFIX"])))
+            self.codec = undo.enter_context(closing(Codec(self.servers.registry, self.servers.topic_prefix)))
             undo.callback(self.fleet.stop)
             self.fleet.start()
             wait_for(self.fleet.ready, "the services to be ready")
@@ -169,6 +170,10 @@ class System:
         for engine in self._engines.values():
             engine.dispose()
         self._undo.close()
+
+    def environ(self, principal: str) -> dict[str, str]:
+        """The environment of a process of `principal`; the same for all, where the servers ask for no login."""
+        return self.env
 
     # --- publishing -----------------------------------------------------------------------------------------
 
@@ -340,7 +345,7 @@ class System:
         with (self.folder / f"{service}.crash.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.crashing", service, point, str(times)],
-                env=self.env | {f"{service.upper()}_METRICS_PORT": "0"},
+                env=self.environ(service) | {f"{service.upper()}_METRICS_PORT": "0"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -355,7 +360,8 @@ class System:
     def dlq(self, *arguments: str, expect: int | None = 0) -> Any:
         """What `dlq ... --json` says, as a value; its exit code must be `expect` (None: any)."""
         command = [str(Path(sys.executable).with_name("dlq")), *arguments, "--json"]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        env = self.environ(DRAINER)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_S)
         assert expect is None or done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)
 

@@ -62,7 +62,7 @@ def read_facts(servers: Servers, journal: Journal) -> Facts:
 
 def read_topics(servers: Servers, facts: Facts) -> None:
     """Every message of every topic, up to where they end now. Read before the inboxes, so nothing is ahead of them."""
-    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+    with closing(Codec(servers.registry, servers.topic_prefix)) as codec:
         _read_topics(servers, facts, codec)
 
 

@@ -60,7 +60,7 @@ def costs(context: Context) -> list[Figure]:
 def cost_by_service(servers: Servers, size: int = FULL) -> dict[str, Cost]:
     """What `size` captured checkouts cost each service in batches of `size`, its outbox rows' deletion included."""
     with ExitStack() as undo:
-        codec = undo.enter_context(closing(Codec(servers.schema_registry_url, servers.topic_prefix)))
+        codec = undo.enter_context(closing(Codec(servers.registry, servers.topic_prefix)))
         services = {name: undo.enter_context(closing(batches)) for name, batches in _services(servers, codec).items()}
         # the first ones find every page untouched since the last checkpoint, which says nothing about a checkout
         _play(services, baskets(size, seed=1))

@@ -87,7 +87,7 @@ class Message:
 
 def avro(requests: Sequence[CheckoutRequested], servers: Servers) -> list[Message]:
     """The requests as a shop publishes them."""
-    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+    with closing(Codec(servers.registry, servers.topic_prefix)) as codec:
         return [_avro(request, codec) for request in requests]
 
 
@@ -98,7 +98,7 @@ def plain(requests: Sequence[CheckoutRequested]) -> list[Message]:
 
 def endless(servers: Servers) -> Iterator[Message]:
     """One request after the other, each made when it is asked for."""
-    with closing(Codec(servers.schema_registry_url, servers.topic_prefix)) as codec:
+    with closing(Codec(servers.registry, servers.topic_prefix)) as codec:
         for seed in itertools.count():
             for request in baskets(_SHEAF, seed):
                 yield _avro(request, codec)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from compose.stack import paths
+from compose.stack import paths, users
 from compose.stack.errors import StackError
 from compose.stack.stack import ServerStatus, Stack
 from schemas.terminal import json_text, safe
@@ -28,6 +28,10 @@ Data = Annotated[
     typer.Option("--data", metavar="DIR", help="The servers' data folder.  [CHECKOUT_STACK_DIR, or .checkout/stack]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Secure = Annotated[
+    bool, typer.Option("--secure", help="TLS everywhere, a login for every process, and no right that it doesn't need.")
+]
 
 
 @contextmanager
@@ -45,10 +49,10 @@ def _note(line: str) -> None:
 
 
 @app.command()
-def up(data: Data = None, as_json: Json = False) -> None:
+def up(data: Data = None, as_json: Json = False, secure: Secure = False) -> None:
     """Start the servers that aren't running; they run on until `down`. The first time downloads 200 MB."""
     with _stack(data) as stack:
-        environment = stack.up()
+        environment = stack.up(secure=secure)
     if as_json:
         typer.echo(json_text(dict(environment)))
     else:
@@ -88,10 +92,16 @@ def _table(servers: list[ServerStatus]) -> Table:
 
 
 @app.command()
-def env(data: Data = None, as_json: Json = False) -> None:
-    """Print what services need to find the servers, as shell exports."""
+def env(
+    data: Data = None,
+    as_json: Json = False,
+    principal: Annotated[
+        str, typer.Option("--as", metavar="PRINCIPAL", help="Whose environment: payment, observer, shop, ...")
+    ] = users.DEVELOPER,
+) -> None:
+    """Print what a process needs to find the servers and to log in, as shell exports."""
     with _stack(data) as stack:
-        environment = stack.env()
+        environment = stack.env(principal)
     if as_json:
         typer.echo(json_text(dict(environment)))
         return

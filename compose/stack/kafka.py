@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from compose.stack import certificates, users
 from compose.stack.downloads import cached, jars
 from compose.stack.errors import StackError
 from compose.stack.java import java
@@ -32,6 +34,8 @@ _JVM = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
 
+MECHANISM = "SCRAM-SHA-512"
+
 # trades peak speed for a quick start, unless CHECKOUT_STACK_PEAK asks for the other
 _QUICK_START = ("-XX:TieredStopAtLevel=1",)
 
@@ -41,11 +45,9 @@ _FORMAT_LIMIT_S = 60
 _PROPERTIES = f"""\
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@{HOST}:{{controller_port}}
-listeners=PLAINTEXT://{HOST}:{{port}},CONTROLLER://{HOST}:{{controller_port}}
-advertised.listeners=PLAINTEXT://{HOST}:{{port}}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@{HOST}:{{controller}}
 controller.listener.names=CONTROLLER
+{{listeners}}
 # relative to the data folder, so that no character of its path needs escaping
 log.dirs={{log_dir}}
 
@@ -83,12 +85,38 @@ group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=500
 """
 
+_OPEN = f"""\
+listeners=PLAINTEXT://{HOST}:{{client}},CONTROLLER://{HOST}:{{controller}}
+advertised.listeners=PLAINTEXT://{HOST}:{{client}}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+
+# The node talks to itself by the certificate that only it has. A password for that would have to lie in this file.
+_SECURE = f"""\
+listeners=CLIENTS://{HOST}:{{client}},INTERNAL://{HOST}:{{internal}},CONTROLLER://{HOST}:{{controller}}
+advertised.listeners=CLIENTS://{HOST}:{{client}},INTERNAL://{HOST}:{{internal}}
+listener.security.protocol.map=CLIENTS:SASL_SSL,INTERNAL:SSL,CONTROLLER:SSL
+inter.broker.listener.name=INTERNAL
+listener.name.internal.ssl.client.auth=required
+listener.name.controller.ssl.client.auth=required
+listener.name.clients.sasl.enabled.mechanisms={MECHANISM}
+listener.name.clients.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={certificates.FOLDER}/kafka.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={certificates.FOLDER}/{certificates.AUTHORITY}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users=User:CN=kafka
+"""
+
 
 class Kafka:
     """The broker."""
 
     name = "kafka"
-    ports: tuple[str, ...] = ("kafka", "kafka-controller")
+    ports: tuple[str, ...] = ("kafka", "kafka-controller", "kafka-internal")
     needs: tuple[str, ...] = ()
     stop_signal: int = signal.SIGTERM
 
@@ -103,9 +131,10 @@ class Kafka:
             self._format(site)
 
     def _write(self, site: Site, name: str, log_dir: str) -> None:
-        port, controller_port = (site.state.ports[port] for port in self.ports)
-        text = _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=log_dir)
-        (site.data / name).write_text(text)
+        client, controller, internal = (site.state.ports[port] for port in self.ports)
+        listeners = _SECURE if site.state.secure else _OPEN
+        text = listeners.format(client=client, controller=controller, internal=internal)
+        (site.data / name).write_text(_PROPERTIES.format(controller=controller, log_dir=log_dir, listeners=text))
 
     def _format(self, site: Site) -> None:
         """Format under another name and rename: a folder that exists was formatted to the end."""
@@ -130,15 +159,33 @@ class Kafka:
 
     def is_ready(self, site: Site) -> bool:
         """Ready when the broker names itself in its metadata: it listens some time before that."""
-        port = site.state.ports["kafka"]
-        if not accepts(port):
+        if not accepts(site.state.ports["kafka"]):
             return False
-        # log_level 0: a refused connection is no news while the broker starts
-        client = AdminClient({"bootstrap.servers": f"{HOST}:{port}", "log_level": 0})
         try:
-            return bool(client.list_topics(timeout=2).brokers)
+            return bool(_admin(site).list_topics(timeout=2).brokers)
         except KafkaException:
             return False
 
     def settle(self, site: Site) -> None:
-        """Nothing: topics are made by those who own them."""
+        """Make the users that are missing, and tell what each may. Topics are made by those who own them."""
+        if site.state.secure:
+            users.make(_admin(site), site.state, site.environ.get("TOPIC_PREFIX", ""))
+
+
+def _admin(site: Site) -> AdminClient:
+    """The broker's own login."""
+    # log_level 0: a refused connection is no news while the broker starts
+    quiet: dict[str, Any] = {"log_level": 0}
+    if not site.state.secure:
+        return AdminClient({"bootstrap.servers": f"{HOST}:{site.state.ports['kafka']}"} | quiet)
+    key = str(certificates.of(site.data, "kafka"))
+    return AdminClient(
+        {
+            "bootstrap.servers": f"{HOST}:{site.state.ports['kafka-internal']}",
+            "security.protocol": "SSL",
+            "ssl.ca.location": str(certificates.authority(site.data)),
+            "ssl.certificate.location": key,
+            "ssl.key.location": key,
+        }
+        | quiet
+    )

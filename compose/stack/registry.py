@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import ssl
+from base64 import b64encode
 
+from compose.stack import certificates, users
 from compose.stack.downloads import archive, cached
 from compose.stack.java import java
 from compose.stack.ports import HOST
@@ -48,7 +51,7 @@ class Registry:
         ports = site.state.ports
         return {
             "QUARKUS_HTTP_HOST": HOST,
-            "QUARKUS_HTTP_PORT": str(ports["registry"]),
+            **(_secure(site) if site.state.secure else {"QUARKUS_HTTP_PORT": str(ports["registry"])}),
             # its own health and metrics, which would be on port 9000 of every network
             "QUARKUS_MANAGEMENT_HOST": HOST,
             "QUARKUS_MANAGEMENT_PORT": str(ports["registry-management"]),
@@ -62,7 +65,33 @@ class Registry:
 
     def is_ready(self, site: Site) -> bool:
         """Ready when it lists its subjects, for which it asks its database."""
-        return answers(site.state.ports["registry"], f"{API}/subjects")
+        port, path = site.state.ports["registry"], f"{API}/subjects"
+        if not site.state.secure:
+            return answers(port, path)
+        trusted = ssl.create_default_context(cafile=certificates.authority(site.data))
+        login = ":".join(users.registry_login(site.state, users.READER))
+        return answers(port, path, trusted, {"Authorization": f"Basic {b64encode(login.encode()).decode()}"})
 
     def settle(self, site: Site) -> None:
         """Nothing."""
+
+
+def _secure(site: Site) -> dict[str, str]:
+    """TLS only, and two users: one reads, one registers."""
+    # key and certificate stand in one file
+    key = str(certificates.of(site.data, "registry"))
+    return {
+        "QUARKUS_HTTP_INSECURE_REQUESTS": "disabled",
+        "QUARKUS_HTTP_SSL_PORT": str(site.state.ports["registry"]),
+        "QUARKUS_HTTP_SSL_CERTIFICATE_FILES": key,
+        "QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES": key,
+        "QUARKUS_HTTP_AUTH_BASIC": "true",
+        "APICURIO_AUTH_ROLE_BASED_AUTHORIZATION": "true",
+        "QUARKUS_SECURITY_USERS_EMBEDDED_PLAIN_TEXT": "true",
+        **{
+            f"QUARKUS_SECURITY_USERS_EMBEDDED_USERS_{user.upper()}": site.state.passwords[f"registry/{user}"]
+            for user in users.REGISTRY
+        },
+        f"QUARKUS_SECURITY_USERS_EMBEDDED_ROLES_{users.READER.upper()}": "sr-readonly",
+        f"QUARKUS_SECURITY_USERS_EMBEDDED_ROLES_{users.WRITER.upper()}": "sr-developer",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from compose.stack.ports import HOST
 from compose.stack.processes import Launch
 from compose.stack.progress import Echo
 from compose.stack.state import State
+
+_ANSWER_S = 2
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,19 @@ class Server(Protocol):
         """What is left to do once it is ready; changes nothing that is done already."""
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether a GET of this path answers 200."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+def answers(port: int, path: str, tls: ssl.SSLContext | None = None, headers: Mapping[str, str] | None = None) -> bool:
+    """Whether a GET of this path answers 200. tls: None where the port speaks HTTP without it."""
+    connection = _connection(port, tls)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
+
+
+def _connection(port: int, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    if tls is None:
+        return http.client.HTTPConnection(HOST, port, timeout=_ANSWER_S)
+    return http.client.HTTPSConnection(HOST, port, timeout=_ANSWER_S, context=tls)

@@ -26,16 +26,18 @@ def running_stack(
     cache_dir: Path | None = None,
     echo: Callable[[str], None] = say,
     environ: Mapping[str, str],
+    secure: bool = False,
 ) -> Iterator[Stack]:
     """Start the servers for the block, and stop them after it: also on an exception, Ctrl-C, SIGTERM and SIGKILL.
 
-    Servers that `checkout stack up` left running are used and stay. Raises StackError when they can't be had.
+    Servers that `checkout stack up` left running are used and stay. secure: as of `Stack.up`. Raises StackError when
+    they can't be had.
     """
     stack = Stack(data_dir, cache_dir=cache_dir, echo=echo, environ=environ)
     owner = identify(os.getpid())
     with _exit_on_sigterm(), _watchdog(stack.data_dir, owner):
         try:
-            stack.up(owner=owner)
+            stack.up(owner=owner, secure=secure)
             yield stack
         finally:
             stack.down(owner=owner)

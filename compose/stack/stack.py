@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from compose.stack import paths
-from compose.stack.environment import SERVICE_PORTS, is_external, service_environment
+from compose.stack import certificates, paths, users
+from compose.stack.environment import SERVICE_PORTS, is_external, outside, service_environment
 from compose.stack.errors import StackError
 from compose.stack.kafka import Kafka
 from compose.stack.launching import Launcher, choose_ports
@@ -62,27 +62,32 @@ class Stack:
         self._environ = environ
         self._file = StateFile(self.data_dir)
 
-    def up(self, *, owner: ProcessId | None = None) -> Mapping[str, str]:
+    def up(self, *, owner: ProcessId | None = None, secure: bool = False) -> Mapping[str, str]:
         """Start what isn't running and give the services' environment.
 
         With an `owner` the servers are that process's, unless they run already for somebody's `up` without one.
-        Raises StackError; what this call had started is stopped then.
+        secure: with TLS, logins and rights; servers that run already stay as they were started. Raises StackError; what
+        this call had started is stopped then.
         """
-        servers = [server for server in SERVERS if not is_external(server.name, self._environ)]
         with self._file.lock(_LOCK_LIMIT_S):
-            site = self._site()
-            _claim(site.state, owner)
+            state = self._file.load()
+            _claim(state, owner)
+            _close(state, secure=secure)
+            site = self._site(state)
+            servers = [server for server in SERVERS if not is_external(server.name, site.environ)]
             for server in servers:
                 server.install(site)
-            self._choose_ports(site.state, servers)
-            site.state.ensure_passwords((ADMIN, *ROLES))
+            self._choose_ports(state, servers)
+            state.ensure_passwords((ADMIN, *ROLES, *(users.names() if state.secure else ())))
+            if state.secure:
+                certificates.ensure(self.data_dir)
             # before a server takes any of it for good
-            self._file.save(site.state)
+            self._file.save(state)
             self._start(site, servers)
-            return service_environment(site.state, self._environ)
+            return service_environment(state, self.data_dir, site.environ)
 
-    def _site(self) -> Site:
-        return Site(self.data_dir, self._cache_dir, self._file.load(), self._environ, self._echo)
+    def _site(self, state: State) -> Site:
+        return Site(self.data_dir, self._cache_dir, state, outside(state, self._environ), self._echo)
 
     def _choose_ports(self, state: State, servers: list[Server]) -> None:
         if not any(is_alive(process) for process in state.servers.values()):
@@ -124,7 +129,7 @@ class Stack:
         """Start one server on the port and data that it had; raises StackError, also where the port is taken."""
         server = _server(name)
         with self._file.lock(_LOCK_LIMIT_S):
-            site = self._site()
+            site = self._site(self._file.load())
             if is_alive(site.state.servers.get(name)):
                 return
             for port in (site.state.ports.get(port) for port in server.ports):
@@ -143,13 +148,14 @@ class Stack:
                 kill_at_once(state.servers[name])
             self._stop(state, [server.name])
 
-    def env(self) -> Mapping[str, str]:
-        """The services' environment; raises StackError when this folder's stack has never been up."""
+    def env(self, principal: str = users.DEVELOPER) -> Mapping[str, str]:
+        """The environment of a process; raises StackError when this folder's stack has never been up."""
         if not self._file.exists():
             raise StackError(
                 f"no stack in {self.data_dir}: start one with `checkout stack up`, or name its --data folder"
             )
-        return service_environment(self._file.load(), self._environ)
+        state = self._file.load()
+        return service_environment(state, self.data_dir, outside(state, self._environ), principal)
 
     def status(self) -> list[ServerStatus]:
         """Every server as it is now."""
@@ -157,7 +163,7 @@ class Stack:
         return [self._status(server, state) for server in SERVERS]
 
     def _status(self, server: Server, state: State) -> ServerStatus:
-        if is_external(server.name, self._environ):
+        if is_external(server.name, outside(state, self._environ)):
             return ServerStatus(server.name, "external", None, None, None)
         port = state.ports.get(server.ports[0])
         process = find(state.servers.get(server.name))
@@ -171,6 +177,14 @@ def _server(name: str) -> Server:
         if server.name == name:
             return server
     raise StackError(f"no server is called {name}: there are {', '.join(server.name for server in SERVERS)}")
+
+
+def _close(state: State, *, secure: bool) -> None:
+    """Settle whether the servers are secured; raises StackError where they run already, and are open."""
+    if not any(is_alive(process) for process in state.servers.values()):
+        state.secure = secure
+    elif secure and not state.secure:
+        raise StackError("the servers of this folder run, and they are open: stop them first (`checkout stack down`)")
 
 
 def _claim(state: State, owner: ProcessId | None) -> None:

@@ -42,6 +42,7 @@ class State(BaseModel):
     ports: dict[str, int] = Field(default_factory=dict)
     passwords: dict[str, str] = Field(default_factory=dict, repr=False)
     servers: dict[str, ProcessId] = Field(default_factory=dict)
+    secure: bool = Field(default=False, description="whether the servers ask everybody for a login")
     # the process whose end is the servers' end as well; None: they run until somebody says `down`
     owner: ProcessId | None = None
 

@@ -16,6 +16,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from schemas.brokers import Kafka, reaching
+from schemas.kafka.tokens import OAUTH, ClientCredentials
 
 Partition = tuple[str, int]
 
@@ -110,10 +111,13 @@ def properties(kafka: Kafka) -> dict[str, Any]:
         "request_timeout_ms": _TIMEOUT_MS,
         **{ours: given[name] for name, ours in _SASL.items() if name in given},
     }
-    return found | ({"ssl_context": _tls(given)} if protocol.endswith("SSL") else {})
+    if given.get("sasl.mechanism") == OAUTH:
+        found["sasl_oauth_token_provider"] = ClientCredentials(kafka)
+    return found | ({"ssl_context": tls(given)} if protocol.endswith("SSL") else {})
 
 
-def _tls(given: Mapping[str, Any]) -> ssl.SSLContext:
+def tls(given: Mapping[str, Any]) -> ssl.SSLContext:
+    """Brokers are verified by name, by the authorities that are named or the system's. Raises OSError."""
     context = ssl.create_default_context(cafile=given.get("ssl.ca.location"))
     if "ssl.certificate.location" in given:
         context.load_cert_chain(given["ssl.certificate.location"], given.get("ssl.key.location"))

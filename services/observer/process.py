@@ -53,7 +53,7 @@ async def _run(settings: ObserverSettings, folder: Path) -> int:
         return EXIT_CONFIG
     if partitions is None:
         return 0
-    codec = Codec(settings.schema_registry_url, settings.topic_prefix)
+    codec = Codec(settings.registry, settings.topic_prefix)
     observer = Observer(settings, codec, partitions, folder)
     Pages(observer)
     return await _until(stop, observer.app)

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import Field, field_validator
 
 from dlq.kafka import KafkaSettings
-from schemas.secret import WebUrl
+from dlq.registry import RegistrySettings
 from services.observer.rules import Limits
 from services.observer.steps import NAMES, deadlines
 
@@ -15,10 +15,9 @@ APP: Final = "observer"
 _ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104 - recognised, not bound to
 
 
-class ObserverSettings(KafkaSettings):
+class ObserverSettings(KafkaSettings, RegistrySettings):
     """What one worker of the observer needs."""
 
-    schema_registry_url: WebUrl = Field(description="URL of the Confluent-compatible schema registry")
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     observer_web_host: str = Field("127.0.0.1", description="Where its pages listen")

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import structlog
 from confluent_kafka import Consumer, Producer
-from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from outbox.add import Record
@@ -23,6 +22,7 @@ from outbox.wake import Wake
 from schemas.cards import masked_bytes
 from schemas.choreography import check_map, retry_topic
 from schemas.codec import Codec
+from schemas.registry_address import Registry
 from services.shell import logs
 from services.shell.batch import Batch
 from services.shell.calls import LOOKUP, Calls
@@ -62,16 +62,16 @@ def run(
     *,
     metrics: Metrics | None = None,
     probe: Probe = no_probe,
-    make_codec: Callable[[SecretStr, str], Codec] = Codec,
+    make_codec: Callable[[Registry, str], Codec] = Codec,
 ) -> None:
     """Run `service` until SIGTERM or SIGINT, then stop gracefully. probe: see `outbox.relay.Probe`.
 
-    make_codec: given the registry's URL and the topics' prefix.
+    make_codec: given the registry and the topics' prefix.
     """
     check_map()
     logs.configure(settings.log_level, service.name)
     engine = make_engine(settings.database_url, service.name)
-    codec = make_codec(settings.schema_registry_url, settings.topic_prefix)
+    codec = make_codec(settings.registry, settings.topic_prefix)
     stop = stop_on_signals()
     if not warm_up(codec, service, stop):
         return

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings
 
 from dlq.kafka import KafkaSettings
 from dlq.policy import FaultClass, Policy
+from dlq.registry import RegistrySettings
 from schemas.secret import WebUrl
 from services.shell.database import url_of
 
@@ -15,10 +16,9 @@ EXIT_CONFIG = 78
 """sysexits.h: configuration error."""
 
 
-class Settings(KafkaSettings):
+class Settings(KafkaSettings, RegistrySettings):
     """What every service needs. A service's own class adds its database and its limits."""
 
-    schema_registry_url: WebUrl = Field(description="URL of the Confluent-compatible schema registry")
     database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     metrics_host: str = Field("127.0.0.1", description="Where /healthz, /readyz and /metrics listen")
     metrics_port: int = Field(0, ge=0, le=65535, description="Their port; 0: any free one")

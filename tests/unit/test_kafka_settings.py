@@ -56,6 +56,40 @@ def test_mutual_tls_needs_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+TOKEN = SASL | {"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "KAFKA_OAUTH_TOKEN_URL": "https://login.example/token"}
+
+
+def test_with_tokens_a_client_is_told_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given(monkeypatch, **TOKEN, KAFKA_OAUTH_SCOPE="kafka").kafka == {
+        "bootstrap.servers": "broker:9093",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://login.example/token",
+        "sasl.oauthbearer.client.id": "checkout",
+        "sasl.oauthbearer.client.secret": "s3cret",
+        "sasl.oauthbearer.scope": "kafka",
+        "ssl.ca.location": "/etc/kafka/ca.pem",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"KAFKA_OAUTH_TOKEN_URL": ""},
+        {"KAFKA_OAUTH_TOKEN_URL": "login.example/token"},
+        {"KAFKA_SASL_MECHANISM": "PLAIN"},
+    ],
+    ids=str,
+)
+def test_tokens_and_where_they_come_from_go_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: dict[str, str]
+) -> None:
+    with pytest.raises(SystemExit):
+        given(monkeypatch, **TOKEN | wrong)
+    assert "KAFKA_OAUTH_TOKEN_URL: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("missing", ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"])
 def test_half_a_login_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
