@@ -16,6 +16,7 @@ from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
 from compose.failing import FAILED, one_line
+from compose.forget_cli import forget_command
 from compose.outbox_cli import app as outbox_app
 from compose.publisher import Shop
 from compose.sandbox_cli import sandbox
@@ -37,6 +38,7 @@ app.add_typer(stack_app, name="stack")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(outbox_app, name="outbox")
 app.command()(sandbox)
+app.command("forget")(forget_command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -21,6 +21,7 @@ from schemas.terminal import flat
 
 FAILED: Final = 1
 INCOMPATIBLE: Final = 2
+COULD_NOT: Final = 2
 _REASON_CHARS: Final = 2000
 _SPEAK_FOR_THEMSELVES: Final = (
     BadLineError,
@@ -51,6 +52,16 @@ def one_line(command: str) -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: {error.strerror}" if error.filename else f"{error}. Are the servers running?"
         _end(command, where)
+
+
+@contextmanager
+def or_could_not(command: str) -> Iterator[None]:
+    """Like `one_line`, for commands whose exit code 1 is an answer: what could not be done is exit code 2."""
+    try:
+        with one_line(command):
+            yield
+    except typer.Exit:
+        raise typer.Exit(COULD_NOT) from None
 
 
 def _lines(error: object) -> str:

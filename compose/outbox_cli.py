@@ -12,7 +12,7 @@ from rich.text import Text
 from sqlalchemy import Connection, create_engine
 
 from compose.console import console
-from compose.failing import one_line
+from compose.failing import or_could_not
 from compose.setting_aside import Asked, RefusedError, set_aside
 from compose.settings import Servers
 from dlq.acting_options import By, Why, Yes, author
@@ -24,7 +24,6 @@ app = typer.Typer(no_args_is_help=True, help="Rows of the outboxes that can't be
 
 NOTHING: Final = 1
 """Looked, and found nothing; or refused in a sentence."""
-COULD_NOT: Final = 2
 _RESTING_S: Final = 10.0
 _MOST: Final = 1000
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -49,7 +48,7 @@ Force = Annotated[bool, typer.Option("--force", help="Also a row that could be p
 def blocked(service: OfService = "", older_than: OlderThan = 60.0, as_json: Json = False) -> None:
     """Rows that no relay can publish, and old rows that newer ones have overtaken; exit 1 when there are none."""
     servers = read_settings(Servers)
-    with _or_could_not("outbox blocked"):
+    with or_could_not("outbox blocked"):
         names = [service] if service else list(SERVICES)
         found = [(name, row) for name in names for row in _stuck(servers, name, older_than)]
     if as_json:
@@ -89,7 +88,7 @@ def set_aside_command(
     if not yes and not typer.confirm(f"Row {seq} of {service} leaves its outbox and becomes a dead letter. Go on?"):
         _refuse("nothing was done")
     asked = Asked(service, seq, author(by, why), servers.topic_prefix, force)
-    with _or_could_not("outbox set-aside"):
+    with or_could_not("outbox set-aside"):
         letter = _set_aside(servers, asked)
     if isinstance(letter, RefusedError):
         _refuse(str(letter))
@@ -114,16 +113,6 @@ def _database(servers: Servers, service: str) -> Iterator[Connection]:
             yield db
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _or_could_not(command: str) -> Iterator[None]:
-    """A server that is away, or refuses, is one line and exit code 2."""
-    try:
-        with one_line(command):
-            yield
-    except typer.Exit:
-        raise typer.Exit(COULD_NOT) from None
 
 
 def _refuse(reason: str) -> NoReturn:

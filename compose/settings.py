@@ -12,6 +12,11 @@ class Servers(KafkaSettings):
     checkout_database_url: SecretStr = Field(description="postgresql+psycopg2://user:password@host:port/database")
     payment_database_url: SecretStr = Field(description="likewise")
     warehouse_database_url: SecretStr = Field(description="likewise")
+    checkout_owner_database_url: SecretStr = Field(
+        SecretStr(""), description="The same database as the owner of its tables; empty: as CHECKOUT_DATABASE_URL"
+    )
+    payment_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
+    warehouse_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
     payment_provider_url: str = Field(description="URL of the payment provider")
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
@@ -22,3 +27,8 @@ class Servers(KafkaSettings):
         """The URL of a service's database, password included."""
         secret: SecretStr = getattr(self, f"{service}_database_url")
         return secret.get_secret_value()
+
+    def owner_database_url(self, service: str) -> str:
+        """The URL for whoever may change and delete what a service may only add to; the service's own without one."""
+        secret: SecretStr = getattr(self, f"{service}_owner_database_url")
+        return secret.get_secret_value() or self.database_url(service)
