@@ -15,6 +15,7 @@ from compose.publisher import BadLineError, NotDeliveredError
 from compose.run import RunError
 from compose.show import UnknownCheckoutError
 from compose.stack import StackError
+from dlq.settings import SettingsError
 from schemas.codec import RegistryUnavailableError
 from schemas.registry import IncompatibleSchemaError
 from schemas.terminal import flat
@@ -28,6 +29,7 @@ _SPEAK_FOR_THEMSELVES: Final = (
     NotDeliveredError,
     RegistryUnavailableError,
     RunError,
+    SettingsError,
     ServiceEndedError,
     StackError,
     UnknownCheckoutError,

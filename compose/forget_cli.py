@@ -53,7 +53,7 @@ def _planned(plan: Plan, found: Found) -> dict[str, Any]:
 
 
 def _forgotten(servers: Servers, plan: Plan, found: Found, by: str, why: str) -> dict[str, Any]:
-    run, rows = forget(servers, plan, author(by, why)) if not plan.is_empty else ("", plan.rows)
+    run, rows = forget(servers, plan, author(by, why, servers)) if not plan.is_empty else ("", plan.rows)
     ended = end_rows(servers, found.rows) if found.rows else 0
     more = {"done": True, "run": run, "observer_rows": ended, "still_named": left(servers, plan.names)}
     return _result(plan, found, rows) | more

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from compose.settings import Servers
-from schemas.choreography import MAP, TIMERS
+from schemas.choreography import MAP, SERVICES, TIMERS
 from schemas.failures import Code, entry_of
 from services.checkout.service import CheckoutSettings
 from services.observer.settings import ObserverSettings
@@ -53,8 +53,12 @@ def settings() -> str:
         rows.append(_setting(name, Settings.model_fields[name], "every service"))
     for service, kind in own:
         rows += [_setting(n, f, service) for n, f in kind.model_fields.items() if n not in shared]
-    topics = ("topic_partitions", "topic_replication")
+    topics = sorted(name for name in Servers.model_fields if name.startswith("topic_") and name != "topic_prefix")
     rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in topics]
+    owners = [f"{service}_owner_database_url" for service in SERVICES]
+    rows += [_setting(name, Servers.model_fields[name], "`checkout forget`, `checkout prune`") for name in owners]
+    trail = "audit_trail_keep_days"
+    rows.append(_setting(trail, Servers.model_fields[trail], "`checkout prune`, `checkout audit`"))
     rows.append(
         "| `CHECKOUT_STACK_DIR` | `.checkout/stack` | data of the local servers | `checkout stack`, `checkout run` |"
     )

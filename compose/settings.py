@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr
 
 from dlq.kafka import KafkaSettings
+from schemas.registry import Retention
 
 
 class Servers(KafkaSettings):
@@ -21,7 +22,35 @@ class Servers(KafkaSettings):
     topic_prefix: str = Field("", description="Put before every topic, subject and consumer group")
     topic_partitions: int = Field(6, ge=1, le=1000, description="Partitions of topics that `checkout setup` creates")
     topic_replication: int = Field(1, ge=1, le=10, description="Replicas of those topics")
+    topic_events_keep_days: int = Field(
+        30, ge=0, description="Days that the events' topics which `checkout setup` creates keep a record; 0: for ever"
+    )
+    topic_letters_keep_days: int = Field(90, ge=0, description="Likewise `<service>.dlq`")
+    topic_replays_keep_days: int = Field(30, ge=0, description="Likewise `<service>.retry`")
+    topic_ledger_keep_days: int = Field(
+        0,
+        ge=0,
+        description="Likewise `dlq.ledger`, which keeps the newest entry of each letter; never less than letters",
+    )
+    topic_audit_keep_days: int = Field(0, ge=0, description="Likewise `dlq.audit`")
+    audit_trail_keep_days: int = Field(
+        0,
+        ge=0,
+        description="Days until `checkout prune` may delete the audit trail of a checkout at rest, and `checkout audit`"
+        " asks for none; 0: never",
+    )
     otel_exporter_otlp_endpoint: str = Field("", description="Where traces go: URL of an OTLP receiver; none: nowhere")
+
+    @property
+    def retention(self) -> Retention:
+        """How long the topics that are created keep a record."""
+        return Retention(
+            events=self.topic_events_keep_days,
+            letters=self.topic_letters_keep_days,
+            replays=self.topic_replays_keep_days,
+            ledger=self.topic_ledger_keep_days,
+            audit=self.topic_audit_keep_days,
+        )
 
     def database_url(self, service: str) -> str:
         """The URL of a service's database, password included."""

@@ -1,5 +1,6 @@
 """How Kafka is reached, from environment variables: the part that the settings of every process and command share."""
 
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -49,6 +50,20 @@ class KafkaSettings(BaseSettings):
         if given and not protocol.startswith("SASL"):
             raise ValueError("is used with KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT only")
         return value
+
+    @property
+    def login(self) -> str:
+        """Who this is to the brokers: the SASL user, else the certificate's subject; "" where they ask nobody.
+
+        Raises OSError and ValueError for a certificate that can't be read.
+        """
+        if self.kafka_sasl_username or self.kafka_security_protocol != "SSL" or not self.kafka_ssl_certificate_location:
+            return self.kafka_sasl_username
+        from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - for whoever acts by certificate alone
+
+        return load_pem_x509_certificate(
+            Path(self.kafka_ssl_certificate_location).read_bytes()
+        ).subject.rfc4514_string()
 
     @property
     def kafka(self) -> dict[str, Any]:
