@@ -13,12 +13,10 @@ from compose.forgetting.names import Names
 from compose.forgetting.plan import Plan, Rows, transaction
 from compose.forgetting.tables import CHANGES, still_named
 from compose.settings import Servers
-from dlq.deeds import Author, Deed
-from dlq.ledger import moment
+from dlq.deeds import Action, Author
 from outbox.wake import notify
 from schemas.choreography import DLQ_AUDIT_TOPIC, SERVICES
 
-ACTION: Final = "forgotten"
 _SALT_BYTES: Final = 16
 _SCRYPT: Final[dict[str, int]] = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 
@@ -63,7 +61,7 @@ def left(servers: Servers, names: Names) -> dict[str, dict[str, int]]:
 def _audit(db: Connection, prefix: str, run: UUID, author: Author, detail: dict[str, Any]) -> None:
     """Through the outbox: it is there exactly when the rows are changed."""
     key = f"forget/{run}"
-    entry = Deed(at=moment(author.at), by=author.by, action=ACTION, why=author.why, letters=0, detail=detail)
+    entry = author.deed(Action.FORGOTTEN, letters=0, detail=detail)
     outbox.add(
         db,
         outbox.Record(

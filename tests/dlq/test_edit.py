@@ -273,13 +273,11 @@ def test_an_entry_of_an_earlier_version_is_shown_as_it_is(desk: Desk) -> None:
     author = Author(by="ann@desk", at=START, why="sku renamed")
     detail = {"edited_to": "x", "changes": [["lines[0].sku", '"sku-1"', '"sku-2"']], "changes_in_all": 1}
     say(desk.settings, author.deed(Action.EDITED, detail=detail).record(f"payment/{old}"))
-    shown = desk.dlq("show", old)
-    assert (shown.code, '["lines[0].sku", "\\"sku-1\\"", "\\"sku-2\\""]' in shown.out.replace("\n", "")) == (0, True), (
-        shown.out
-    )
+    for arguments in (("show", old), ("audit",)):
+        shown = desk.dlq(*arguments)
+        assert (shown.code, "sku renamed" in shown.out) == (0, True), shown
     assert desk.dlq("show", old, "--json").json["audit"][0]["detail"] == detail
-    assert desk.dlq("audit").code == 0
-    assert desk.audit()[0]["detail"] == detail
+    assert desk.dlq("audit", "--json").json[0]["detail"] == detail
 
 
 def test_only_the_edited_letter_is_ever_sent(desk: Desk) -> None:

@@ -223,7 +223,7 @@ def test_the_audit_says_who_and_how_many_and_not_whom(system: System, case: Case
 def test_what_stays_on_topics_is_counted_and_dated(system: System) -> None:
     name = customer(system, "bob")
     request = order(system, name)
-    began = datetime.now(UTC)
+    began = datetime.now(UTC) - timedelta(seconds=1)
     system.publish(request)
     system.await_rest([request.checkout_id])
     topics = {each["topic"]: each for each in forget(system, name)["topics"]}
@@ -243,7 +243,7 @@ def test_what_stays_on_topics_is_counted_and_dated(system: System) -> None:
 
 def test_what_is_under_way_is_left_alone_until_it_has_ended(system: System) -> None:
     name = customer(system, "cleo")
-    ended, moving = order(system, name), order(system, name, payment_method_id=f"{name}:slow")
+    ended, moving = order(system, name), order(system, name, payment_method_id=f"{name}:slower")
     system.publish(ended)
     system.await_rest([ended.checkout_id])
     system.publish(moving)
