@@ -40,8 +40,8 @@ def forget_command(customer: Customer, *, yes: Yes = False, why: Why = "", by: B
     servers = read_settings(Servers)
     with or_could_not("forget"):
         plan = make_plan(servers, name)
-        if plan.names.within(why.encode("utf-8", "replace")):
-            raise typer.BadParameter("names the customer, and the audit keeps it for ever", param_hint="--why")
+        if plan.names.within(f"{why} {by}".encode("utf-8", "replace")):
+            raise typer.BadParameter("names the customer, and the audit keeps it for ever", param_hint="--why, --by")
         found = look(servers, plan.names, plan.own, plan.under_way)
         result = _forgotten(servers, plan, found, by, why) if yes else _planned(plan, found)
     typer.echo(json_text(result, indent=2) if as_json else "\n".join(_lines(result)))
@@ -73,9 +73,9 @@ def _result(plan: Plan, found: Found, rows: Rows) -> dict[str, Any]:
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     if not any(result["rows"].values()) and not result["observer_rows"]:
         yield "nothing to do: no row names this customer" + (" and is at rest" if result["under_way"] else "")
-    elif result["done"]:
+    elif result["done"] and result["run"]:
         yield f"forgotten: {result['checkouts']:,} checkouts; `dlq audit` has it as forget/{result['run']}"
-    else:
+    elif not result["done"]:
         yield f"would be forgotten: {result['checkouts']:,} checkouts"
     yield from _row_lines(result)
     yield from _under_way_lines(result["under_way"])

@@ -35,7 +35,7 @@ MOVING: Final = {
 }
 """Whose state is still needed: money or goods are held, or somebody has yet to answer."""
 
-_IN_BYTES: Final = "EXISTS (SELECT FROM unnest(CAST(:avro AS bytea[])) AS known WHERE position(known IN {}) > 0)"
+_IN_BYTES: Final = "EXISTS (SELECT FROM unnest(CAST(:avro AS bytea[])) AS known WHERE position(known IN {0}) > 0)"
 WAITING: Final = text(
     "SELECT lane, event_type FROM retries WHERE status IN ('pending', 'compensating')"  # noqa: S608
     f" AND (lane = ANY(CAST(:ids AS text[])) OR {_IN_BYTES.format('value')})"

@@ -37,9 +37,7 @@ def _record(kind: type[Any], described: Mapping[str, str], closed: Mapping[str, 
 
 SCHEMAS: Final[Node] = {
     "deadLetterHeaders": headers_schema(LETTER | EDITED, optional=tuple(EDITED))
-    | {
-        "description": "Beside the headers that the message had. Text, each once, all that are required on every letter."
-    },
+    | {"description": "Beside the headers that the message had. Text, each once, the required ones on every letter."},
     "replayHeaders": headers_schema({name: LETTER[name] for name in REPLAY})
     | {"description": "Beside the headers that the message had."},
     "ledgerEntry": _record(Entry, LEDGER, {"state": [state.value for state in State]}),
