@@ -109,7 +109,7 @@ def test_old_trails_go_and_the_audit_is_still_clean(system: System) -> None:
     assert [system.trail(service, checkout_id) for service in SERVICES for checkout_id in ids] == [[]] * 6
     assert all(system.trail(service, young.checkout_id) for service in SERVICES)
     assert prune(system, "--yes", AUDIT_TRAIL_KEEP_DAYS="10") == "0 rows of 2 checkouts deleted"
-    audit = [CHECKOUT, "audit"]
+    audit = [str(CHECKOUT), "audit"]
     env = system.env | {"AUDIT_TRAIL_KEEP_DAYS": "10"}
     assert subprocess.run(audit, env=env, capture_output=True, check=False, timeout=120).returncode == 0
     # whoever prunes without saying so is told that trails are missing
