@@ -17,7 +17,9 @@ from compose.audit.report import audit as look
 from compose.audit.report import print_report
 from compose.console import console
 from compose.failing import FAILED, one_line
+from compose.forget_cli import forget_command
 from compose.outbox_cli import app as outbox_app
+from compose.pruning import prune_command
 from compose.publisher import Shop
 from compose.sandbox_cli import sandbox
 from compose.schemas_cli import app as schemas_app
@@ -40,6 +42,8 @@ app.add_typer(schemas_app, name="schemas")
 app.add_typer(outbox_app, name="outbox")
 app.command()(sandbox)
 app.command()(acls)
+app.command("forget")(forget_command)
+app.command("prune")(prune_command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -16,6 +16,7 @@ from compose.publisher import BadLineError, NotDeliveredError
 from compose.run import RunError
 from compose.show import UnknownCheckoutError
 from compose.stack import StackError
+from dlq.settings import SettingsError
 from schemas.codec import RegistryUnavailableError
 from schemas.registry import IncompatibleSchemaError
 from schemas.secret import masked
@@ -35,6 +36,7 @@ _SPEAK_FOR_THEMSELVES: Final = (
     OwnerError,
     RegistryUnavailableError,
     RunError,
+    SettingsError,
     ServiceEndedError,
     StackError,
     UnknownCheckoutError,

@@ -88,8 +88,8 @@ def set_aside_command(
         _refuse("--why is empty: the audit keeps it")
     if not yes and not typer.confirm(f"Row {seq} of {service} leaves its outbox and becomes a dead letter. Go on?"):
         _refuse("nothing was done")
-    asked = Asked(service, seq, author(by, why), servers.topic_prefix, force)
     with or_could_not("outbox set-aside"):
+        asked = Asked(service, seq, author(by, why, servers), servers.topic_prefix, force)
         letter = _set_aside(servers, asked)
     if isinstance(letter, RefusedError):
         _refuse(str(letter))

@@ -54,8 +54,13 @@ def settings() -> str:
         rows.append(_setting(name, Settings.model_fields[name], "every service"))
     for service, kind in own:
         rows += [_setting(n, f, service) for n, f in kind.model_fields.items() if n not in shared]
-    setup = ("topic_partitions", "topic_replication", *(f"{service}_owner_database_url" for service in SERVICES))
-    rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in setup]
+    topics = sorted(name for name in Servers.model_fields if name.startswith("topic_") and name != "topic_prefix")
+    rows += [_setting(name, Servers.model_fields[name], "`checkout setup`") for name in topics]
+    owners = [f"{service}_owner_database_url" for service in SERVICES]
+    users = "`checkout setup`, `forget`, `prune`"
+    rows += [_setting(name, Servers.model_fields[name], users) for name in owners]
+    trail = "audit_trail_keep_days"
+    rows.append(_setting(trail, Servers.model_fields[trail], "`checkout prune`, `checkout audit`"))
     rows.append(
         "| `CHECKOUT_STACK_DIR` | `.checkout/stack` | data of the local servers | `checkout stack`, `checkout run` |"
     )

@@ -11,9 +11,8 @@ from uuid_utils.compat import uuid7
 
 import outbox
 from dlq import letter as dead_letter
-from dlq.deeds import Author, Deed
+from dlq.deeds import Action, Author
 from dlq.faults import refusal
-from dlq.ledger import moment
 from dlq.letter import Disposition, Letter
 from outbox.publishable import readable_headers
 from outbox.stuck import headers_defect, row_defect
@@ -25,7 +24,6 @@ from services.shell.scribe import VERSION
 
 UNPUBLISHABLE: Final = "UnpublishableRow"
 RAW_HEADERS: Final = "outbox-headers-raw"
-ACTION: Final = "set_aside"
 _HANDLER: Final = "outbox.relay"
 _RAW_BYTES: Final = 64 * 1024
 _HEAD_BYTES: Final = 64 * 1024
@@ -154,10 +152,7 @@ def _cut(name: str, kept: bytes | None, whole: int | None) -> list[Header]:
 def _audit_entry(asked: Asked, row: Any, letter: Letter) -> outbox.Record:
     """Who set it aside, for `dlq.audit`."""
     detail = {"service": asked.service, "seq": row.seq, "topic": row.topic[:_SHOWN], "problem": letter.fault.message}
-    author = asked.author
-    entry = Deed(
-        at=moment(author.at), by=author.by, action=ACTION, why=author.why, detail=detail | {"letter": letter.id}
-    )
+    entry = asked.author.deed(Action.SET_ASIDE, detail=detail | {"letter": letter.id})
     written = entry.record(f"{asked.service}/{letter.id}")
     return outbox.Record(
         topic=asked.prefix + DLQ_AUDIT_TOPIC,

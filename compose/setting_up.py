@@ -51,6 +51,7 @@ def make_topics(servers: Servers) -> list[str]:
         servers.topic_prefix,
         partitions=servers.topic_partitions,
         replication=servers.topic_replication,
+        retention=servers.retention,
     )
 
 

@@ -5,6 +5,7 @@ from pydantic import Field, SecretStr, field_validator
 from dlq.kafka import KafkaSettings
 from dlq.registry import RegistrySettings
 from schemas.choreography import SERVICES
+from schemas.registry import Retention
 from schemas.secret import WebUrl
 from services.shell.database import url_of
 
@@ -32,6 +33,23 @@ class Servers(KafkaSettings, RegistrySettings):
     otel_exporter_otlp_endpoint: WebUrl = Field(
         SecretStr(""), description="Where traces go: URL of an OTLP receiver; none: nowhere"
     )
+    topic_events_keep_days: int = Field(
+        30, ge=0, description="Days that the events' topics which `checkout setup` creates keep a record; 0: for ever"
+    )
+    topic_letters_keep_days: int = Field(90, ge=0, description="Likewise `<service>.dlq`")
+    topic_replays_keep_days: int = Field(30, ge=0, description="Likewise `<service>.retry`")
+    topic_ledger_keep_days: int = Field(
+        0,
+        ge=0,
+        description="Likewise `dlq.ledger`, which keeps the newest entry of each letter; never less than letters",
+    )
+    topic_audit_keep_days: int = Field(0, ge=0, description="Likewise `dlq.audit`")
+    audit_trail_keep_days: int = Field(
+        0,
+        ge=0,
+        description="Days until `checkout prune` may delete the audit trail of a checkout at rest, and `checkout audit`"
+        " asks for none; 0: never",
+    )
 
     @field_validator(*(f"{service}_{kind}" for service in SERVICES for kind in ("database_url", "owner_database_url")))
     @classmethod
@@ -49,3 +67,14 @@ class Servers(KafkaSettings, RegistrySettings):
         """The same as the role that owns the tables: for migrations, sample data, and what is removed for good."""
         secret: SecretStr = getattr(self, f"{service}_owner_database_url")
         return secret if secret.get_secret_value() else self.database_url(service)
+
+    @property
+    def retention(self) -> Retention:
+        """How long the topics that are created keep a record."""
+        return Retention(
+            events=self.topic_events_keep_days,
+            letters=self.topic_letters_keep_days,
+            replays=self.topic_replays_keep_days,
+            ledger=self.topic_ledger_keep_days,
+            audit=self.topic_audit_keep_days,
+        )

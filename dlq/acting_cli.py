@@ -62,7 +62,7 @@ def discard_command(  # noqa: PLR0913 - the filters
         raise typer.BadParameter("say why, in a sentence: whoever looks at it in a year will ask", param_hint="--why")
     with one_line("discard"):
         wanted = filter_from(service, disposition, fingerprint, checkout, state, since, until, match)
-        code = _change("discarded", discard, (wanted, topic, ids), author(by, why), yes=yes, as_json=as_json)
+        code = _change("discarded", discard, (wanted, topic, ids), (by, why), yes=yes, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -86,7 +86,7 @@ def restore_command(  # noqa: PLR0913 - the filters
     with one_line("restore"):
         states = None if ids else ["discarded"]
         wanted = filter_from(service, disposition, fingerprint, checkout, states, since, until, match)
-        code = _change("restored", restore, (wanted, topic, ids), author(by, why), yes=yes, as_json=as_json)
+        code = _change("restored", restore, (wanted, topic, ids), (by, why), yes=yes, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -94,14 +94,15 @@ def _change(
     verb: str,
     act: Act,
     meant: tuple[Filter, list[str] | None, list[str] | None],
-    by: Author,
+    said: tuple[str, str],
     *,
     yes: bool,
     as_json: bool,
 ) -> int:
-    """0 when it was done to all that were named or could be; 1 when a named one was refused."""
+    """0 when it was done to all that were named or could be; 1 when a named one was refused. said: --by and --why."""
     wanted, topics, ids = meant
     settings = read_settings()
+    by = author(*said, settings)
     letters = picking.read(settings, topics, sorted(wanted.services), wanted.match)
     wanted = named(letters, ids or (), wanted)
     chosen = [letter for letter in letters if wanted.matches(letter)]
@@ -147,7 +148,7 @@ def edit_command(
         for line in edit_lines(edit):
             say(line, err=as_json)
         confirm("The edited letter takes the old one's place.", yes=yes)
-        save(settings, edit, author(by, why))
+        save(settings, edit, author(by, why, settings))
         if as_json:
             print_json(edit_json(edit))
         else:

@@ -22,6 +22,8 @@ class Action(StrEnum):
     RESTORED = "restored"
     EDITED = "edited"
     IMPORTED = "imported"
+    SET_ASIDE = "set_aside"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,9 @@ The edited value is checked against its schemas, identities and sums are locked,
 each letter names the one it was made from, each superseded entry the one that was made from it.
 """
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -15,7 +18,7 @@ from dlq.deeds import Action, Author
 from dlq.desk import Desk, Out, ledger_record
 from dlq.ledger import State
 from dlq.letters import DeadLetter
-from dlq.locks import Change, EditError, changes, check_locks
+from dlq.locks import NOTHING, Change, EditError, changes, check_locks
 from dlq.plan import state_sentence, unsendable
 from dlq.settings import DlqSettings
 from dlq.wire import Versioned, Wire, read, write
@@ -24,8 +27,11 @@ from schemas.codec import UndecodableError
 from schemas.envelope import Header, rfc3339
 from schemas.kafka.record import PACKED
 
+SALT: Final = "dlq-edit-salt"
+"""On the edited letter alone: with it, what the audit has of a value can be held against the value."""
 _CHANGES: Final = 200
 _CHARS: Final = 500
+_SALT_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +48,13 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """An edit that may be saved. new_id: of the letter that takes the other's place."""
+    """An edit that may be saved. new_id: of the letter that takes the other's place. salt: see `digest_of`."""
 
     draft: Draft
     new_id: str
     value: bytes
     changes: list[Change]
+    salt: bytes
 
 
 def draft_of(wire: Wire, letter: DeadLetter) -> Draft:
@@ -75,7 +82,7 @@ def edited(draft: Draft, data: Any) -> Edit | None:
         _check_repair(draft.letter, after)
     else:
         check_locks(found)
-    return Edit(draft=draft, new_id=str(uuid7()), value=value, changes=found)
+    return Edit(draft=draft, new_id=str(uuid7()), value=value, changes=found, salt=secrets.token_bytes(_SALT_BYTES))
 
 
 def save(settings: DlqSettings, edit: Edit, author: Author) -> None:
@@ -113,16 +120,35 @@ def _records(letter: DeadLetter, edit: Edit, author: Author) -> Iterator[Out]:
     written = edit.draft.written
     detail = {
         "edited_to": edit.new_id,
-        "changes": [[_cut(change.path), _cut(change.old), _cut(change.new)] for change in edit.changes[:_CHANGES]],
+        "changes": [_audited(change, edit.salt) for change in edit.changes[:_CHANGES]],
         "changes_in_all": len(edit.changes),
         "schema_ids": [written.id if written else None, edit.draft.newest.id],
     }
     yield author.deed(Action.EDITED, detail=detail).record(letter.ledger_key)
 
 
-def _cut(text: str) -> str:
-    """The audit has to stay readable: the whole values are in the two letters."""
-    return text if len(text) <= _CHARS else f"{text[:_CHARS]}..."
+def _audited(change: Change, salt: bytes) -> dict[str, Any]:
+    """What the audit keeps for ever of a change: where, how much, and no value."""
+    path = change.path if len(change.path) <= _CHARS else f"{change.path[:_CHARS]}..."
+    return {"path": path, "old": _measured(change.old, salt), "new": _measured(change.new, salt)}
+
+
+def _measured(text: str, salt: bytes) -> dict[str, Any] | None:
+    """A value as JSON text: its length in bytes and its digest; None for what is not there."""
+    return (
+        None
+        if text == NOTHING
+        else {"bytes": len(text.encode("utf-8", "surrogatepass")), "hmac_sha256": digest_of(text, salt)}
+    )
+
+
+def digest_of(text: str, salt: bytes) -> str:
+    """HMAC-SHA-256 of a value's JSON text, hex.
+
+    salt: random, of one edit. It stands on the letter and not in the audit: as long as somebody has the letter the
+    audit can be held against it, and afterwards nobody finds a short value, such as a currency, by trying.
+    """
+    return hmac.new(salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def new_headers(letter: DeadLetter, edit: Edit) -> list[Header]:
@@ -137,6 +163,7 @@ def new_headers(letter: DeadLetter, edit: Edit) -> list[Header]:
         "dlq-failed-at": rfc3339(letter.failed_at),
         "dlq-schema-id": str(edit.draft.newest.id),
         "dlq-replay-count": str(letter.replay_count),
+        SALT: edit.salt.hex(),
     }
     kept = [(name, value) for name, value in letter.headers if name not in said and name != PACKED]
     return [*kept, *((name, value.encode("utf-8", "replace")) for name, value in said.items())]

@@ -1,5 +1,6 @@
 """How Kafka is reached, from environment variables: the part that the settings of every process and command share."""
 
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -71,6 +72,19 @@ class KafkaSettings(SecretSettings):
         if given and not is_oauth:
             raise ValueError("is used with KAFKA_SASL_MECHANISM=OAUTHBEARER only")
         return value
+
+    def login(self) -> str:
+        """Who this is to the brokers: the SASL user, else the certificate's subject; "" where they ask nobody.
+
+        Raises OSError and ValueError for a certificate that can't be read.
+        """
+        if self.kafka_sasl_username or self.kafka_security_protocol != "SSL" or not self.kafka_ssl_certificate_location:
+            return self.kafka_sasl_username
+        from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - for whoever acts by certificate alone
+
+        return load_pem_x509_certificate(
+            Path(self.kafka_ssl_certificate_location).read_bytes()
+        ).subject.rfc4514_string()
 
     @property
     def kafka(self) -> Properties:

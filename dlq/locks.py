@@ -13,7 +13,8 @@ LOCKED: Final = ("event_id", "checkout_id", "amount_minor", "total_minor", "curr
 """An identity or a sum that is changed by hand is another event, not the same one repaired."""
 _ID: Final = "_id"
 _STEP: Final = re.compile(r"\.?([A-Za-z_]\w*)|\[(\d+)\]|\.(\d+)", re.ASCII)
-_NOTHING: Final = "(nothing)"
+NOTHING: Final = "(nothing)"
+"""Stands where a value is missing; no JSON text is written so."""
 
 
 class EditError(DlqError):
@@ -39,7 +40,7 @@ def changes(old: Any, new: Any) -> list[Change]:
     """The values that differ, in the order in which they stand."""
     before, after = dict(leaves(old)), dict(leaves(new))
     paths = [*before, *(path for path in after if path not in before)]
-    told = ((path, before.get(path, _NOTHING), after.get(path, _NOTHING)) for path in paths)
+    told = ((path, before.get(path, NOTHING), after.get(path, NOTHING)) for path in paths)
     return [Change(path, was, is_now) for path, was, is_now in told if was != is_now]
 
 

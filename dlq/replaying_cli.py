@@ -102,10 +102,10 @@ def replay_command(  # noqa: PLR0913 - the filters, and how
             rate=rate, ramp=ramp, budget=BUDGET if budget is None else budget / 100,
         )  # fmt: skip
         waits = (as_json or sys.stdout.isatty()) if wait is None else wait
-        how = _How(
-            dry_run=dry_run, yes=yes, as_json=as_json, wait_s=wait_limit if waits else 0.0, by=author(by, why)
-        )  # fmt: skip
-        code = _replay(read_settings(), request, ids or (), resume, how)
+        settings = read_settings()
+        acts = author(by, why, settings)
+        how = _How(dry_run=dry_run, yes=yes, as_json=as_json, wait_s=wait_limit if waits else 0.0, by=acts)
+        code = _replay(settings, request, ids or (), resume, how)
     raise typer.Exit(code)
 
 
@@ -118,7 +118,7 @@ def cancel_command(
     """Stop a replay, wherever it runs, before its next chunk."""
     with one_line("cancel"):
         settings = read_settings()
-        cancel(settings, job_of(read_jobs(settings), job_id), author(by, why))
+        cancel(settings, job_of(read_jobs(settings), job_id), author(by, why, settings))
         say(f"job {job_id} is cancelled; `dlq replay --resume {job_id}` goes on")
 
 

@@ -13,7 +13,6 @@ from schemas.events import EVENTS
 SHOP = "shop"
 SERVICES = ("checkout", "payment", "warehouse")
 
-RETENTION_MS = 30 * 24 * 3600 * 1000
 EVENT_MAX_BYTES = 4 * 1024 * 1024
 """A topic takes up to 4 MiB, so that an oversized message reaches the dead letters and not just its sender's log."""
 DEAD_LETTER_MAX_BYTES = EVENT_MAX_BYTES + 256 * 1024

@@ -5,6 +5,7 @@ any reader reads any writer's events, because services are deployed one by one, 
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
@@ -19,7 +20,6 @@ from schemas.choreography import (
     DLQ_AUDIT_TOPIC,
     EVENT_MAX_BYTES,
     LEDGER_TOPIC,
-    RETENTION_MS,
     SERVICES,
     dead_letter_topic,
     retry_topic,
@@ -28,8 +28,23 @@ from schemas.choreography import (
 from schemas.codec import avsc, compact
 
 COMPATIBILITY: Final = "FULL_TRANSITIVE"
+_DAY_MS: Final = 24 * 3600 * 1000
 _CONFLICT: Final = (409, 422)
 _TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Days that the topics keep a record; 0: for ever. ledger: of a letter's newest entry, older ones are compacted."""
+
+    events: int = 30
+    letters: int = 90
+    replays: int = 30
+    ledger: int = 0
+    audit: int = 0
+
+
+_DEFAULT: Final = Retention()
 
 
 class IncompatibleSchemaError(Exception):
@@ -83,14 +98,23 @@ def unreleased() -> list[str]:
     return [event for event in topics() if not (old := published(event)) or compact(old[-1]) != compact(avsc(event))]
 
 
-def create_topics(kafka: Kafka, topic_prefix: str = "", *, partitions: int = 6, replication: int = 1) -> list[str]:
+def create_topics(
+    kafka: Kafka,
+    topic_prefix: str = "",
+    *,
+    partitions: int = 6,
+    replication: int = 1,
+    retention: Retention = _DEFAULT,
+) -> list[str]:
     """Create the event topics and those of the dead letters that are missing; the names of those created.
+
+    Those that exist stay as they are, their retention too.
 
     Raises KafkaException when the broker refuses one.
     """
     admin = AdminClient({**reaching(kafka), "log_level": 2})
     have = set(admin.list_topics(timeout=_TIMEOUT_S).topics)
-    configs = topic_configs(max(1, replication - 1))
+    configs = topic_configs(max(1, replication - 1), retention)
     wanted = [
         NewTopic(topic_prefix + name, num_partitions=partitions, replication_factor=replication, config=config)
         for name, config in configs.items()
@@ -107,26 +131,27 @@ def create_topics(kafka: Kafka, topic_prefix: str = "", *, partitions: int = 6, 
     return [topic.topic for topic in missing]
 
 
-def topic_configs(in_sync: int) -> dict[str, dict[str, str]]:
+def topic_configs(in_sync: int, retention: Retention = _DEFAULT) -> dict[str, dict[str, str]]:
     """Topic -> its configuration. in_sync: with fewer replicas in sync a write is refused, not half kept."""
-    events = _config(in_sync, RETENTION_MS, EVENT_MAX_BYTES)
-    letters = _config(in_sync, 3 * RETENTION_MS, DEAD_LETTER_MAX_BYTES)
-    ledger = _config(in_sync, -1, EVENT_MAX_BYTES) | {"cleanup.policy": "compact"}
+    events = _config(in_sync, retention.events, EVENT_MAX_BYTES)
+    letters = _config(in_sync, retention.letters, DEAD_LETTER_MAX_BYTES)
+    replays = _config(in_sync, retention.replays, DEAD_LETTER_MAX_BYTES)
+    compacted = {"cleanup.policy": "compact,delete" if retention.ledger else "compact"}
     return {
         **dict.fromkeys(topics(), events),
         **{dead_letter_topic(service): letters for service in SERVICES},
-        **{retry_topic(service): _config(in_sync, RETENTION_MS, DEAD_LETTER_MAX_BYTES) for service in SERVICES},
-        LEDGER_TOPIC: ledger,
-        DLQ_AUDIT_TOPIC: _config(in_sync, -1, EVENT_MAX_BYTES),
+        **{retry_topic(service): replays for service in SERVICES},
+        LEDGER_TOPIC: _config(in_sync, retention.ledger, EVENT_MAX_BYTES) | compacted,
+        DLQ_AUDIT_TOPIC: _config(in_sync, retention.audit, EVENT_MAX_BYTES),
     }
 
 
-def _config(in_sync: int, retention_ms: int, max_bytes: int) -> dict[str, str]:
+def _config(in_sync: int, keep_days: int, max_bytes: int) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         # the limit on a batch counts bytes as they are stored: stored unpacked, a few KiB can't unpack to any size
         "compression.type": "uncompressed",
-        "retention.ms": str(retention_ms),
+        "retention.ms": str(keep_days * _DAY_MS or -1),
         "max.message.bytes": str(max_bytes),
         "min.insync.replicas": str(in_sync),
     }

@@ -85,7 +85,7 @@ class Facts:
     inbox: identity -> contents, by service; None for what was handled before contents were kept. outbox: rows not yet
     published, by service. letters: on its topic, by service. given_up: letters that a service wrote and that are not
     there. waiting: messages in its retry table. foreign_letters: records on the dead-letter topics that no service
-    wrote.
+    wrote. trail_kept_s: how long the trail of a checkout at rest is kept at least; None: for ever.
     """
 
     checkouts: dict[str, CheckoutRow] = field(default_factory=dict)
@@ -105,6 +105,14 @@ class Facts:
     written: dict[str, set[str]] = field(default_factory=dict)
     given_up: dict[str, set[LetterFact]] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+    trail_kept_s: float | None = None
+
+    def may_lack_its_trail(self, checkout_id: str) -> bool:
+        """Whether `checkout prune` may have deleted a checkout's trail, so that nothing can be asked of it."""
+        row = self.checkouts.get(checkout_id)
+        if self.trail_kept_s is None or row is None:
+            return False
+        return not is_under_way(row) and row.age_s > self.trail_kept_s
 
     @property
     def foreign_letters(self) -> int:

@@ -37,6 +37,7 @@ from services.shell.reading import read
 
 _PAGE: Final = 1000
 _TIMEOUT_S: Final = 30.0
+_DAY_S: Final = 86_400.0
 
 
 Journal = Callable[[], Iterable[dict[str, Any]]]
@@ -48,7 +49,7 @@ def read_facts(servers: Servers, journal: Journal) -> Facts:
 
     The ends first and their traces after: what has ended no longer moves, so a running system is read soundly.
     """
-    facts = Facts()
+    facts = Facts(trail_kept_s=servers.audit_trail_keep_days * _DAY_S or None)
     own = {"checkout": _checkout, "payment": _payment, "warehouse": _warehouse}
     for service in SERVICES:
         _in_database(servers, service, partial(own[service], facts))

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, Final, get_origin
 
 from compose.language.bindings import Node, channel_binding, group_binding, message_binding, operation
-from compose.language.headers import AUDIT, LEDGER, LETTER, REPLAY, headers_schema
+from compose.language.headers import AUDIT, EDITED, LEDGER, LETTER, REPLAY, headers_schema
 from dlq.deeds import Action, Deed
 from dlq.ledger import Entry, State
 from schemas.choreography import DLQ_AUDIT_TOPIC, LEDGER_TOPIC, SERVICES, dead_letter_topic, retry_topic
@@ -36,8 +36,8 @@ def _record(kind: type[Any], described: Mapping[str, str], closed: Mapping[str, 
 
 
 SCHEMAS: Final[Node] = {
-    "deadLetterHeaders": headers_schema(LETTER)
-    | {"description": "Beside the headers that the message had. Text, each once, all of them on every letter."},
+    "deadLetterHeaders": headers_schema(LETTER | EDITED, optional=tuple(EDITED))
+    | {"description": "Beside the headers that the message had. Text, each once, the required ones on every letter."},
     "replayHeaders": headers_schema({name: LETTER[name] for name in REPLAY})
     | {"description": "Beside the headers that the message had."},
     "ledgerEntry": _record(Entry, LEDGER, {"state": [state.value for state in State]}),
@@ -71,7 +71,11 @@ MESSAGES: Final[Node] = {
     "deadLetter": _bytes("deadLetter", "Dead letter", "deadLetterHeaders"),
     "replay": _bytes("replay", "Replay of a dead letter", "replayHeaders"),
     "ledgerEntry": _json("ledgerEntry", "Entry of the ledger", _LETTER_KEY),
-    "deed": _json("deed", "Line of the audit", {"type": "string", "description": "A letter's key, or a replay's id."}),
+    "deed": _json(
+        "deed",
+        "Line of the audit",
+        {"type": "string", "description": "A letter's key, a replay's id, or forget/ and the id of a run."},
+    ),
 }
 
 TOPICS: Final[dict[str, tuple[str, str]]] = {

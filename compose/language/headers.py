@@ -97,6 +97,13 @@ REPLAY: Final = (
 )
 """The headers of a letter that its replay has."""
 
+EDITED: Final[dict[str, Property]] = {
+    "dlq-edit-salt": _text(
+        "Of an edited letter: the key, in hex, of the audit's HMAC-SHA-256 of each value before and after."
+    ),
+}
+"""What an edited letter has beside them."""
+
 LEDGER: Final[dict[str, str]] = {
     "service": "The service whose letter it is.",
     "letter": "The header dlq-id.",

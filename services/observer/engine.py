@@ -18,7 +18,6 @@ _MAX_REQUEST: Final = 4 * 1024 * 1024
 _MOST_AT_ONCE: Final = 64
 _MOST_WAITING: Final = 128
 """Records of up to 1 MiB each: what is fetched and not yet read fits into a container of 512 MiB."""
-_DAY_S: Final = 24 * 3600.0
 
 
 def make_app(settings: ObserverSettings, partitions: int, folder: Path) -> Any:
@@ -80,14 +79,14 @@ def event_topics(app: Any, prefix: str) -> Any:
     return app.topic(*names, **_raw())
 
 
-def elsewhere_topic(app: Any, partitions: int, replicas: int) -> Any:
+def elsewhere_topic(app: Any, partitions: int, replicas: int, keep_s: float) -> Any:
     """Where events are passed on that don't lie in the partition where their checkout is at home."""
     return app.topic(
         f"{app.conf.id}-elsewhere",
         internal=True,
         partitions=partitions,
         replicas=replicas,
-        retention=_DAY_S,
+        retention=keep_s,
         deleting=True,
         **_raw(),
     )

@@ -49,7 +49,9 @@ class Hearing:
         self._unpack = settings.unpack_outbox_headers
         self._partitions: int = table.partitions
         self._reader = Reader(codec)
-        self._elsewhere = elsewhere_topic(app, self._partitions, settings.observer_replication)
+        self._elsewhere = elsewhere_topic(
+            app, self._partitions, settings.observer_replication, settings.observer_elsewhere_keep_s
+        )
         self.changed: set[bytes] = set()
         self.folded: dict[Hashable, int] = {}
         self._youngest_us: dict[Hashable, int] = {}

@@ -26,6 +26,9 @@ class ObserverSettings(KafkaSettings, RegistrySettings):
     observer_version: int = Field(1, ge=1, description="Another number: another table, rebuilt from the topics")
     observer_replication: int = Field(1, ge=1, le=10, description="Replicas of its table's topic")
     observer_keep_s: float = Field(86_400.0, gt=0, description="Seconds until a checkout that has settled leaves")
+    observer_elsewhere_keep_s: float = Field(
+        86_400.0, gt=0, description="Seconds that the topic keeps events which one worker has passed on to another"
+    )
     observer_most_checkouts: int = Field(100_000, ge=1, description="More than these: the oldest settled ones leave")
     observer_grace_s: float = Field(10.0, ge=0, description="How much later than its consequence a cause may be heard")
     observer_step_deadline_s: float = Field(360.0, gt=0, description="Seconds that a step may take")

@@ -5,7 +5,7 @@ A claim is a lease: it is renewed while its holder lives, and a killed worker's 
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +13,6 @@ from sqlalchemy import Engine, text
 
 from services.shell.waiting import READ, Waiting, waiting_from
 
-_KEEP_DAYS: Final = 90
 _FREE: Final = "(claimed_until IS NULL OR claimed_until < now())"  # by the database's clock, which all share
 _UNTIL: Final = "now() + make_interval(secs => :lease_s)"
 # the lane's first row decides; whoever has it takes those behind it as well, so that they stay in order
@@ -70,7 +69,7 @@ class Claims:
         with self._engine.connect() as db:
             db.execute(_RELEASE, {"me": self._me})
 
-    def forget(self, now: datetime) -> None:
-        """Drop what is over for longer than dead letters are kept."""
+    def forget(self, before: datetime) -> None:
+        """Drop what was over before that."""
         with self._engine.connect() as db:
-            db.execute(_FORGET, {"before": now - timedelta(days=_KEEP_DAYS)})
+            db.execute(_FORGET, {"before": before})

@@ -46,7 +46,7 @@ _COUNT: Final = text(
     " ON CONFLICT (topic, at_partition, at_offset) DO UPDATE SET deaths = known.deaths + 1, last_at = now()"
 )
 _KNOWN: Final = text("SELECT topic, at_partition, at_offset, deaths FROM fatal_messages WHERE deaths >= :times")
-_FORGET: Final = text("DELETE FROM fatal_messages WHERE last_at < now() - interval '90 days'")
+_FORGET: Final = text("DELETE FROM fatal_messages WHERE last_at < now() - make_interval(days => :days)")
 
 log = structlog.get_logger("shell.fatal")
 
@@ -160,7 +160,7 @@ class FatalMessages:
         """Partitions came from other processes: they may have counted since."""
         self._fresh = False
 
-    def forget(self) -> None:
-        """Drop counts that are older than any message."""
+    def forget(self, keep_days: int) -> None:
+        """Drop counts that are older; any message should be gone by then."""
         with self._engine.connect() as db:
-            db.execute(_FORGET)
+            db.execute(_FORGET, {"days": keep_days})

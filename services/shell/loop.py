@@ -89,7 +89,7 @@ class Loop:
         self._unread: list[KafkaRecord] = []
         self._stop = threading.Event()
         self._timers_at = 0.0
-        self._maintenance = Maintenance(parts.engine, parts.worker, parts.fatal, parts.clock)
+        self._maintenance = Maintenance(parts.engine, parts.worker, parts.fatal, parts.clock, settings)
         self._out = 0
         self.beat_at = time.monotonic()
         self.waiting_for = ""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from schemas.codec import Codec
 from services.shell.claims import Claims
@@ -46,9 +46,9 @@ class RetryWorker:
         """Let others have what was claimed and not settled."""
         self._claims.release()
 
-    def forget(self) -> None:
-        """Drop rows that are over for long."""
-        self._claims.forget(self._clock())
+    def forget(self, keep_days: int) -> None:
+        """Drop rows that are over for longer."""
+        self._claims.forget(self._clock() - timedelta(days=keep_days))
 
     def _claim(self, limit: int) -> list[Waiting]:
         """What is due; of an operation whose provider is just back only as much as it is asked at once."""

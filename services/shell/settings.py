@@ -45,6 +45,16 @@ class Settings(KafkaSettings, RegistrySettings):
         "0: twice RETRY_FIRST_S, a minute",
     )
     retry_max_age_s: float = Field(86_400.0, gt=0, description="A message that failed first so long ago is given up")
+    retry_keep_days: int = Field(
+        90,
+        ge=1,
+        description="Days that a row of the retry table is kept once it is over; not less than dead letters are kept: a"
+        " letter without its row is not taken for a replay",
+    )
+    inbox_keep_days: int = Field(
+        30, ge=1, description="Days that the inbox knows what was handled; not less than the events' topics keep them"
+    )
+    fatal_keep_days: int = Field(90, ge=1, description="Days that a message which ended a process is remembered")
     retry_poll_s: float = Field(0.2, gt=0, description="How often the retry table is looked at")
     retry_lease_s: float = Field(60.0, gt=1, description="A killed worker's messages are free again after so long")
     flood_at_least: int = Field(50, ge=0, description="Failures in a partition before it can be a flood; 0: never")

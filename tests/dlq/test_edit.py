@@ -1,5 +1,6 @@
 """Edits: checked against schemas and locks, shown as a difference, and never both the old and the new one sent."""
 
+import hmac
 import json
 import os
 import stat
@@ -16,10 +17,13 @@ import fastavro
 import pytest
 
 from dlq.avro_json import from_json, to_json
+from dlq.deeds import Action, Author
+from dlq.desk import say
 from dlq.dialects import NAMES
+from dlq.edit import _measured
 from dlq.ledger import State
 from dlq.letter import text_headers
-from dlq.locks import Change, EditError, assign, changes, check_locks
+from dlq.locks import NOTHING, Change, EditError, assign, changes, check_locks
 from dlq.messages import headers_of
 from dlq.wire import Wire
 from schemas.events import CheckoutAccepted
@@ -219,11 +223,61 @@ def test_an_edited_letter_takes_the_old_ones_place_in_one_step(desk: Desk) -> No
     changed = {"dlq-id": new, "dlq-edit-of": made.id, "dlq-edit-root": made.id, "dlq-schema-id": schema_id}
     assert letter.info == old.info | changed
     assert letter.key == old.key
-    ours = {"dlq-id", "dlq-edit-of", "dlq-edit-root", "dlq-schema-id", *(n for n in NAMES if "dlq-value" in n)}
+    ours = {
+        "dlq-edit-salt",
+        "dlq-id",
+        "dlq-edit-of",
+        "dlq-edit-root",
+        "dlq-schema-id",
+        *(n for n in NAMES if "dlq-value" in n),
+    }
     assert sorted(h for h in letter.headers if h[0] not in ours) == sorted(h for h in old.headers if h[0] not in ours)
     [line] = desk.audit()
     assert (line["action"], line["why"], line["detail"]["edited_to"]) == ("edited", "sku renamed", new)
-    assert line["detail"]["changes"] == [["lines[0].sku", '"sku-1"', '"sku-2"']]
+    [change] = line["detail"]["changes"]
+    salt = bytes.fromhex((dict(letter.headers)["dlq-edit-salt"] or b"").decode())
+    # whoever has the letter can tell what was changed, and nobody else
+    assert change == {
+        "path": "lines[0].sku",
+        "old": {"bytes": 7, "hmac_sha256": hmac.new(salt, b'"sku-1"', "sha256").hexdigest()},
+        "new": {"bytes": 7, "hmac_sha256": hmac.new(salt, b'"sku-2"', "sha256").hexdigest()},
+    }
+    [raw] = [bytes(record.value() or b"") for record in desk.records("dlq.audit")]
+    assert not any(secret in raw for secret in (b"sku-1", b"sku-2", salt.hex().encode()))
+
+
+def test_each_edit_has_a_salt_of_its_own_that_stays_on_its_letter(desk: Desk) -> None:
+    [first] = desk.put(desk.letter())
+    second = _edited(desk, first, "--set", "lines[0].sku=sku-2")
+    third = _edited(desk, second, "--set", "lines[0].sku=sku-1")
+    salts = [dict(desk.letters()[each].headers)["dlq-edit-salt"] for each in (second, third)]
+    assert len({*salts}) == len(salts)
+    one, other = (line["detail"]["changes"][0] for line in desk.audit())
+    assert one["old"]["hmac_sha256"] != other["new"]["hmac_sha256"]
+    assert desk.dlq("replay", third, "--yes", "--no-wait").code == 0
+    assert [text_headers(message).get("dlq-edit-salt") for message in desk.retried()] == [None]
+
+
+def test_what_was_not_there_before_has_no_length(desk: Desk) -> None:
+    [old] = desk.put(desk.letter())
+    lines = [{"sku": "sku-1", "quantity": 2, "unit_price_minor": 1250}]
+    assert _measured(NOTHING, b"salt") is None
+    assert _measured('"(nothing)"', b"salt") is not None
+    new = _edited(desk, old, "--set", f"lines={json.dumps(lines[:1]).replace('sku-1', 'sku-é')}")
+    assert [(c["path"], c["new"]["bytes"]) for c in desk.audit()[0]["detail"]["changes"]] == [("lines[0].sku", 8)]
+    assert new in desk.letters()
+
+
+def test_an_entry_of_an_earlier_version_is_shown_as_it_is(desk: Desk) -> None:
+    [old] = desk.put(desk.letter())
+    author = Author(by="ann@desk", at=START, why="sku renamed")
+    detail = {"edited_to": "x", "changes": [["lines[0].sku", '"sku-1"', '"sku-2"']], "changes_in_all": 1}
+    say(desk.settings, author.deed(Action.EDITED, detail=detail).record(f"payment/{old}"))
+    for arguments in (("show", old), ("audit",)):
+        shown = desk.dlq(*arguments)
+        assert (shown.code, "sku renamed" in shown.out) == (0, True), shown
+    assert desk.dlq("show", old, "--json").json["audit"][0]["detail"] == detail
+    assert desk.dlq("audit", "--json").json[0]["detail"] == detail
 
 
 def test_only_the_edited_letter_is_ever_sent(desk: Desk) -> None:

@@ -165,7 +165,7 @@ def test_a_replay_brings_no_header_that_stands_for_others_and_ours_once(found: K
 
 def edit_of(letter: DeadLetter) -> dict[str, str]:
     draft = Draft(letter=letter, event_type="checkout.accepted", newest=Versioned(1, {}))
-    made = new_headers(letter, Edit(draft=draft, new_id="new", value=b"", changes=[]))
+    made = new_headers(letter, Edit(draft=draft, new_id="new", value=b"", changes=[], salt=b"salt"))
     return {name: (value or b"").decode() for name, value in made}
 
 

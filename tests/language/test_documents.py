@@ -20,6 +20,7 @@ from compose.language.fields import fields_of
 from compose.language.saying import hearers, other_ways, way_forward
 from compose.schemas_cli import app
 from dlq.deeds import Action, Author, Deed
+from dlq.edit import SALT
 from dlq.ledger import Entry
 from dlq.letter import headers_of
 from dlq.retry import retry_record
@@ -137,6 +138,7 @@ def test_every_header_of_an_event_is_described() -> None:
 
 def test_every_header_of_a_dead_letter_and_of_a_replay_is_described() -> None:
     assert list(headers.LETTER) == list(headers_of(letter()))
+    assert list(headers.EDITED) == [SALT]
     sent = retry_record(dead("a", replay_count="0"), "job").headers
     assert list(headers.REPLAY) == [name for name, _ in sent]
 
