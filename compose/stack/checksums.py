@@ -42,8 +42,13 @@ def written(sums: Mapping[str, str]) -> str:
 
 
 def check(coordinates: str, file: Path) -> None:
-    """Raises StackError when the file isn't the one that is known by these coordinates."""
-    wanted, found = known().get(coordinates), sha256(file)
+    """Raises StackError when the file isn't the one that `checksums.txt` has under these coordinates."""
+    check_among(known(), coordinates, file)
+
+
+def check_among(sums: Mapping[str, str], coordinates: str, file: Path) -> None:
+    """Raises StackError when the file isn't the one that has its SHA-256 in `sums`."""
+    wanted, found = sums.get(coordinates), sha256(file)
     if wanted is None:
         raise StackError(
             f"{coordinates} is not in {_NAME}, so nothing of it is used; "
