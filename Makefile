@@ -37,7 +37,7 @@ $(STAMP): setup.cfg pyproject.toml locks/build.txt locks/dev.txt
 .venv-audit/.installed: locks/audit.txt
 .venv-%/.installed:
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/$(INSTALL) --require-hashes -r $<
+	.venv-$*/bin/$(INSTALL) --require-hashes -r $^
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP) locks/bench.txt .venv-peers/.installed .venv-peers-dbos/.installed
