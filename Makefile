@@ -13,11 +13,11 @@ BENCH_STAMP := $(VENV)/.bench-installed
 # what Kubernetes' own schemas know: KEDA's kinds and Kustomize's file are others'
 MANIFESTS = $(filter-out %/keda.yaml %/kustomization.yaml,$(wildcard compose/kubernetes/*.yaml))
 
-.PHONY: help setup run observer test proof fuzz bench bench-long lint locks sbom audit-deps up down clean
+.PHONY: help setup run observer test proof fuzz bench bench-long lint lint-manifests locks sbom audit-deps up down clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## make .venv with everything in it
 
@@ -31,7 +31,7 @@ $(STAMP): setup.cfg pyproject.toml locks/build.txt locks/dev.txt
 # tools and peers have versions of their own, which must not meet ours: an environment for each lock
 .venv-peers/.installed: compose/bench/peers/requirements.txt
 .venv-peers-dbos/.installed: compose/bench/peers/requirements-dbos.txt
-.venv-manifests/.installed: locks/manifests.txt
+.venv-checkov/.installed: locks/checkov.txt
 .venv-locks/.installed: locks/locks.txt
 .venv-sbom/.installed: locks/sbom.txt
 .venv-audit/.installed: locks/audit.txt
@@ -65,13 +65,15 @@ bench: $(BENCH_STAMP)  ## what it does in a second, beside Faust, FastStream, DB
 bench-long: $(BENCH_STAMP)  ## after a million checkouts, and beside a transaction that stays open: an hour
 	$(BIN)/python -m compose.bench million held-transaction $(ARGS)
 
-lint: setup .venv-manifests/.installed  ## ruff, mypy --strict, import contracts; manifests by their schemas and checkov
+lint: setup  ## ruff, mypy --strict, import contracts; manifests by Kubernetes' schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
-	.venv-manifests/bin/kubernetes-validate --strict $(MANIFESTS)
-	.venv-manifests/bin/checkov --config-file compose/checkov.yaml
+	$(BIN)/kubernetes-validate --strict --quiet $(MANIFESTS)
+
+lint-manifests: .venv-checkov/.installed  ## manifests and Dockerfile by checkov's checks, which brings a hundred packages
+	.venv-checkov/bin/checkov --config-file compose/checkov.yaml
 
 locks: .venv-locks/.installed  ## write locks/ anew after a change of what is needed; ARGS="--upgrade" for the newest versions
 	locks/write $(ARGS)
