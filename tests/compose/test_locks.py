@@ -20,6 +20,7 @@ SOURCES: Final = {
 """Lock -> what of setup.cfg it is made of; "" for what is always needed."""
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "compose" / "Dockerfile").read_text(encoding="utf-8")
+INSTALLS: Final = re.compile(r"(?!INSTALL).*(\$\(INSTALL\)|pip\b.* (install|wheel)) ")
 IDS: Final = {"ids": lambda path: path.stem}
 
 
@@ -78,7 +79,9 @@ def test_a_package_is_named_once_on_every_platform(python: str, system: str, mac
 
 @pytest.mark.parametrize("text", [MAKEFILE, DOCKERFILE], ids=["Makefile", "Dockerfile"])
 def test_nothing_is_installed_without_a_hash(text: str) -> None:
-    lines = [line for line in text.replace("\\\n", " ").splitlines() if re.search(r"pip\b.* (install|wheel) ", line)]
+    lines = re.findall(
+        r"^(?!INSTALL).*(?:\$\(INSTALL\)|pip\b.* (?:install|wheel)) .*$", text.replace("\\\n", " "), re.MULTILINE
+    )
     assert lines
     assert [line for line in lines if "--require-hashes" not in line and "--no-deps" not in line] == []
 
