@@ -106,8 +106,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             shutil.copyfile(ROOT / name, folder / "src" / name)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     locks = [("-r", folder / "src" / "locks" / f"{name}.txt") for name in ("build", "image")]
-    for what in (["--require-hashes", *chain(*locks)], ["--no-deps", "--no-build-isolation", folder / "src"]):
-        pip = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--retries", "1", *what]
+    steps: tuple[list[str | Path], ...] = (
+        ["--require-hashes", *chain.from_iterable(locks)],
+        ["--no-deps", "--no-build-isolation", folder / "src"],
+    )
+    for what in steps:
+        pip: list[str | Path] = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--retries", "1", *what]
         done = subprocess.run(pip, capture_output=True, text=True, check=False)
         if done.returncode != 0 and any(word in done.stderr for word in NO_INDEX):
             pytest.skip("no package index can be reached")

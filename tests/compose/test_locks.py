@@ -21,7 +21,11 @@ SOURCES: Final = {
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "compose" / "Dockerfile").read_text(encoding="utf-8")
 INSTALLS: Final = re.compile(r"(?!INSTALL).*(\$\(INSTALL\)|pip\b.* (install|wheel)) ")
-IDS: Final = {"ids": lambda path: path.stem}
+
+
+def stem(path: Path) -> str:
+    """A lock's name in a test's."""
+    return path.stem
 
 
 def wanted(*extras: str) -> list[Requirement]:
@@ -34,7 +38,7 @@ def wanted(*extras: str) -> list[Requirement]:
     return [each for each in found if each.name != "checkout-choreography"]
 
 
-@pytest.mark.parametrize("lock", LOCKS, **IDS)
+@pytest.mark.parametrize("lock", LOCKS, ids=stem)
 def test_every_file_has_a_hash(lock: Path) -> None:
     assert pinned(lock)
     for each in pinned(lock):
@@ -43,7 +47,7 @@ def test_every_file_has_a_hash(lock: Path) -> None:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in each.hashes), each.name
 
 
-@pytest.mark.parametrize("lock", LOCKS, **IDS)
+@pytest.mark.parametrize("lock", LOCKS, ids=stem)
 def test_a_lock_says_nothing_of_where_packages_come_from(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert "://" not in text
@@ -69,11 +73,14 @@ def test_a_package_has_the_same_version_everywhere(name: str) -> None:
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")])
 def test_a_package_is_named_once_on_every_platform(python: str, system: str, machine: str) -> None:
-    here = default_environment() | {"python_version": python, "python_full_version": f"{python}.9"}
-    here |= {"sys_platform": system, "platform_machine": machine, "platform_system": system.title()}
+    here = {
+        **{name: str(value) for name, value in default_environment().items()},
+        **{"python_version": python, "python_full_version": f"{python}.9"},
+        **{"sys_platform": system, "platform_machine": machine, "platform_system": system.title()},
+    }
     for lock in LOCKS:
         markers = [(each.name, each.requirement.marker) for each in pinned(lock)]
-        named = [name for name, marker in markers if marker is None or marker.evaluate(dict(here))]
+        named = [name for name, marker in markers if marker is None or marker.evaluate({**here})]
         assert len(named) == len(set(named)), lock.name
 
 
@@ -86,7 +93,7 @@ def test_nothing_is_installed_without_a_hash(text: str) -> None:
     assert [line for line in lines if "--require-hashes" not in line and "--no-deps" not in line] == []
 
 
-@pytest.mark.parametrize("source", sorted([*(ROOT / "locks").glob("*.in"), *PEERS.glob("*.in")]), **IDS)
+@pytest.mark.parametrize("source", sorted([*(ROOT / "locks").glob("*.in"), *PEERS.glob("*.in")]), ids=stem)
 def test_a_lock_has_what_its_source_asks_for(source: Path) -> None:
     have = {each.name: each.version for each in pinned(source.with_suffix(".txt"))}
     lines = [line for line in source.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
