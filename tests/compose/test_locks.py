@@ -75,8 +75,11 @@ def test_a_package_has_the_same_version_everywhere(name: str) -> None:
 def test_a_package_is_named_once_on_every_platform(python: str, system: str, machine: str) -> None:
     here = {
         **{name: str(value) for name, value in default_environment().items()},
-        **{"python_version": python, "python_full_version": f"{python}.9"},
-        **{"sys_platform": system, "platform_machine": machine, "platform_system": system.title()},
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "sys_platform": system,
+        "platform_machine": machine,
+        "platform_system": system.title(),
     }
     for lock in LOCKS:
         markers = [(each.name, each.requirement.marker) for each in pinned(lock)]
