@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -105,9 +104,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / "src" / name)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    locks = [("-r", folder / "src" / "locks" / f"{name}.txt") for name in ("build", "image")]
+    locks = folder / "src" / "locks"
     steps: tuple[list[str | Path], ...] = (
-        ["--require-hashes", *chain.from_iterable(locks)],
+        ["--require-hashes", "-r", locks / "build.txt", "-r", locks / "image.txt"],
         ["--no-deps", "--no-build-isolation", folder / "src"],
     )
     for what in steps:
