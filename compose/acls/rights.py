@@ -6,7 +6,7 @@ may do so idempotently. Source: https://kafka.apache.org/documentation/#operatio
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from dlq.desk import TRANSACTIONAL_ID
 from dlq.outcomes import WATCH_GROUP
@@ -33,6 +33,8 @@ EXPORTER: Final = "exporter"
 OBSERVER: Final = "observer"
 SETUP: Final = "setup"
 AUDITOR: Final = "auditor"
+PRIVACY: Final = "privacy"
+SCALER: Final = "scaler"
 
 HEARTBEAT: Final = "__debezium-heartbeat."
 """Debezium's topic for a slot is this and the slot's name."""
@@ -69,7 +71,7 @@ def connector_of(service: str) -> str:
 def principals(choreography: Sequence[Entry] = MAP) -> tuple[str, ...]:
     """Everyone who has rights, each with a login of its own."""
     services = services_of(choreography)
-    people = (SHOP, DRAINER, EXPORTER, OBSERVER, SETUP, AUDITOR)
+    people = (SHOP, DRAINER, EXPORTER, OBSERVER, SETUP, AUDITOR, PRIVACY, SCALER)
     return (*services, *people, *map(connector_of, services))
 
 
@@ -87,6 +89,8 @@ def rights(topic_prefix: str, choreography: Sequence[Entry] = MAP) -> tuple[Righ
         *_observer(choreography),
         *_setup(choreography),
         *_auditor(choreography),
+        *_privacy(choreography),
+        *_scaler(choreography),
         *(right for service in services for right in _connector(service, choreography)),
     ]
     found = [right._replace(name=topic_prefix + right.name) for right in named]
@@ -155,13 +159,31 @@ def _auditor(choreography: Sequence[Entry]) -> Iterator[Right]:
     yield from _topics(AUDITOR, map(dead_letter_topic, services_of(choreography)), "read", "`checkout audit`")
 
 
+def _privacy(choreography: Sequence[Entry]) -> Iterator[Right]:
+    names = _all_topics(choreography)
+    yield from _topics(PRIVACY, names, "read", "`checkout forget`: what a topic keeps of a customer")
+    yield from _topics(PRIVACY, names, "describe_configs", "`checkout forget`: until when")
+    yield from _topics(PRIVACY, [DLQ_AUDIT_TOPIC], "write", "that somebody was forgotten")
+    own = f"{APP}-"
+    for operation, why in (("read", "what it keeps"), ("write", "it drops them"), ("describe_configs", "until when")):
+        yield Right(PRIVACY, "topic", "prefixed", own, cast("Operation", operation), f"the observer's table: {why}")
+
+
+def _scaler(choreography: Sequence[Entry]) -> Iterator[Right]:
+    for service in services_of(choreography):
+        yield Right(SCALER, "group", "literal", service, "describe", "KEDA: how far a service is behind")
+    heard = {topic for service in services_of(choreography) for topic in subscriptions(service, choreography)}
+    retries = map(retry_topic, services_of(choreography))
+    yield from _topics(SCALER, [*sorted(heard), *retries], "describe", "KEDA: where topics end")
+
+
 def _connector(service: str, choreography: Sequence[Entry]) -> Iterator[Right]:
     yield from _topics(connector_of(service), sorted(may_publish(service, choreography)), "write", f"{service} says it")
 
 
 def _unprefixed(services: Sequence[str]) -> Iterator[Right]:
     """Those on names without the topic prefix: see `is_shared`."""
-    for principal in (DRAINER, EXPORTER, AUDITOR):
+    for principal in (DRAINER, EXPORTER, AUDITOR, PRIVACY):
         yield Right(principal, "group", "literal", READER_GROUP, "describe", "its client asks; nothing is committed")
     yield Right(DRAINER, "group", "literal", WATCH_GROUP, "describe", "its client asks; nothing is committed")
     for service in services:

@@ -24,7 +24,7 @@ VERSION: Final = "3.6.0.Final"
 PLACEMENT: Final = "transforms.outbox.table.fields.additional.placement"
 _CONNECT: Final = "4.3.0"
 """The version of Kafka's client that this connector asks for."""
-_JARS: Final = (
+JARS: Final = (
     f"org.apache.kafka:connect-runtime:{_CONNECT}",
     f"org.apache.kafka:connect-json:{_CONNECT}",
     f"org.apache.kafka:connect-transforms:{_CONNECT}",
@@ -69,7 +69,7 @@ def running_debezium(
     environ: with KAFKA_BOOTSTRAP_SERVERS. folder: for settings, offsets and log, emptied of older offsets. slot: unique
     on the server, of a-z, 0-9 and _. changes: of settings in outbox.properties; "" leaves one out. Raises StackError.
     """
-    home = cached(cache_dir(environ), f"debezium-{VERSION}", jars(_JARS), lambda _line: None)
+    home = cached(cache_dir(environ), f"debezium-{VERSION}", jars(JARS), lambda _line: None)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "offsets").unlink(missing_ok=True)
     engine = create_engine(database_url, isolation_level="AUTOCOMMIT")

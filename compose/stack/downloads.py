@@ -1,7 +1,8 @@
 """Kafka's jars and Apicurio Registry's archive, resolved by jgo and kept in the cache folder.
 
-A folder of the cache is complete or absent: it's filled under another name and renamed when it is whole. The
-repository, a proxy and certificates are jgo's own affair (its `jgo.conf` names a mirror where there is one).
+A folder of the cache is complete or absent: it's filled under another name and renamed when it is whole and every file
+has the checksum that is kept here. Where files come from, a proxy and certificates are jgo's own affair (its `jgo.conf`
+names a mirror where there is one).
 """
 
 from __future__ import annotations
@@ -9,23 +10,25 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compose.stack.checksums import check
 from compose.stack.errors import StackError, or_use_your_own
 from compose.stack.paths import make_dir
 from compose.stack.progress import Echo, FileProgress, download_progress
 from compose.stack.state import locked
 
 if TYPE_CHECKING:
-    from jgo.maven import MavenContext
+    from jgo.maven import Artifact, MavenContext
 
 # what fills an empty folder with an artifact's files, showing each of them
 Fetch = Callable[[Path, FileProgress], None]
+# what looks at a file that came under these Maven coordinates, and raises for one that must not be used
+Vet = Callable[[str, Path], None]
 
 _LOCK_LIMIT_S = 900.0
 _TIMEOUT_S = 30
@@ -57,6 +60,8 @@ def _fill(folder: Path, fetch: Fetch, echo: Echo) -> Path:
             _try_again(fetch, part, show)
         part.chmod(0o755)
         part.rename(folder)
+    except StackError:
+        raise
     # jgo lets everything through that its parts raise: requests, XML, assertions. Whatever it was, the user's
     # question is the same one: what is missing, why, and what now?
     except Exception as error:
@@ -76,7 +81,7 @@ def _try_again(fetch: Fetch, folder: Path, show: FileProgress) -> None:
     fetch(folder, show)
 
 
-def jars(coordinates: tuple[str, ...]) -> Fetch:
+def jars(coordinates: tuple[str, ...], *, vet: Vet = check) -> Fetch:
     """Fetch these Maven coordinates and everything that they need at run time, as one flat folder of jars."""
 
     def fetch(folder: Path, show: FileProgress) -> None:
@@ -85,27 +90,33 @@ def jars(coordinates: tuple[str, ...]) -> Fetch:
             wanted = [context.create_dependency(text) for text in coordinates]
             named, needed = context.resolver.resolve(wanted)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for jar in pool.map(lambda dependency: dependency.artifact.resolve(), [*named, *needed]):
-                    _check_zip(jar)
+                for jar in pool.map(lambda dependency: _vetted(dependency.artifact, vet), [*named, *needed]):
                     jar.rename(folder / jar.name)
 
     return fetch
 
 
-def archive(group: str, artifact: str, version: str, classifier: str) -> Fetch:
+def archive(group: str, artifact: str, version: str, classifier: str, *, vet: Vet = check) -> Fetch:
     """Fetch a `tar.gz` artifact and unpack it."""
 
     def fetch(folder: Path, show: FileProgress) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-m2-") as repository:
             component = _maven(Path(repository), show).project(group, artifact).at_version(version)
-            packed = component.artifact(classifier=classifier, packaging="tar.gz").resolve()
-            _unpack(packed, folder)
+            _unpack(_vetted(component.artifact(classifier=classifier, packaging="tar.gz"), vet), folder)
 
     return fetch
 
 
+def _vetted(artifact: Artifact, vet: Vet) -> Path:
+    """The artifact's file, downloaded and looked at."""
+    file: Path = artifact.resolve()
+    parts = (artifact.groupId, artifact.artifactId, artifact.version, artifact.classifier, artifact.packaging)
+    vet(":".join(part for part in parts if part), file)
+    return file
+
+
 def _unpack(packed: Path, folder: Path) -> None:
-    with tarfile.open(packed) as content:  # a cut or damaged archive fails here, by its checksum
+    with tarfile.open(packed) as content:
         if hasattr(tarfile, "data_filter"):
             content.extractall(folder, filter="data")
         else:  # Python 3.11 before 3.11.4, as Debian 12 has it
@@ -130,9 +141,3 @@ def _maven(repository: Path, show: FileProgress) -> MavenContext:
         resolver=PythonResolver(progress_callback=show),
         timeout=_TIMEOUT_S,
     )
-
-
-def _check_zip(jar: Path) -> None:
-    with zipfile.ZipFile(jar) as content:
-        if damaged := content.testzip():
-            raise StackError(f"{jar.name} arrived damaged (at {damaged})")

@@ -20,7 +20,7 @@ from compose.stack.servers import Site
 VERSION = "4.4.0"
 
 # The second is what Kafka's log goes through; it must fit the slf4j-api that Kafka asks for (1.7.x).
-_JARS = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+JARS = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 
 _JVM = (
     "-Xms128m",
@@ -122,7 +122,7 @@ class Kafka:
 
     def install(self, site: Site) -> None:
         """Download the jars, unless they are cached."""
-        cached(site.cache, f"kafka-{VERSION}", jars(_JARS), site.echo)
+        cached(site.cache, f"kafka-{VERSION}", jars(JARS), site.echo)
 
     def prepare(self, site: Site) -> None:
         """Write the configuration for today's ports; format the log folder the first time."""

@@ -15,6 +15,8 @@ from compose.stack.servers import Site, answers
 
 VERSION = "3.3.3"
 API = "/apis/ccompat/v7"
+ARCHIVE = ("io.apicurio", "apicurio-registry-app", VERSION, "all")
+"""Group, artifact, version and classifier."""
 
 _JVM = (
     "-Xms64m",
@@ -35,8 +37,7 @@ class Registry:
 
     def install(self, site: Site) -> None:
         """Download and unpack the archive, unless it is cached."""
-        fetch = archive("io.apicurio", "apicurio-registry-app", VERSION, classifier="all")
-        cached(site.cache, f"apicurio-registry-{VERSION}", fetch, site.echo)
+        cached(site.cache, f"apicurio-registry-{VERSION}", archive(*ARCHIVE), site.echo)
 
     def prepare(self, site: Site) -> None:
         """Nothing: it makes its own tables."""

@@ -15,7 +15,7 @@ from confluent_kafka.admin._scram import (
 
 from compose.acls import PRINCIPALS, Right, apply
 from compose.acls import rights as derived_rights
-from compose.acls.rights import AUDITOR, DRAINER, EXPORTER, SETUP
+from compose.acls.rights import AUDITOR, DRAINER, EXPORTER, PRIVACY, SETUP
 from compose.stack.errors import StackError
 from compose.stack.processes import wait_for
 from compose.stack.state import State
@@ -23,7 +23,7 @@ from schemas.choreography import SHOP
 
 DEVELOPER: Final = "developer"
 """Who sits at this machine: may what the commands need, and nothing that is a service's."""
-_COMMANDS: Final = (SETUP, SHOP, AUDITOR, DRAINER, EXPORTER)
+_COMMANDS: Final = (SETUP, SHOP, AUDITOR, DRAINER, EXPORTER, PRIVACY)
 KAFKA: Final = (*PRINCIPALS, DEVELOPER)
 
 READER: Final = "reader"

@@ -67,9 +67,9 @@ def test_a_change_of_the_code_installs_no_dependency_again() -> None:
     installs = [number for number, (_, words) in enumerate(steps) if " install " in words and "pip " in words]
     first, second = installs
     before = {name for step, words in steps[:first] if step == "COPY" for name in words.split()[:-1]}
-    assert before == {"setup.cfg", "pyproject.toml", "compose/constraints.txt"}
-    assert "-c compose/constraints.txt '.[observer]'" in steps[first][1]
-    assert "--no-deps" in steps[second][1]
+    assert before == {"locks/build.txt", "locks/image.txt"}
+    assert "install --require-hashes -r locks/image.txt" in steps[first][1]
+    assert "--no-deps --no-index" in steps[second][1]
 
 
 def test_what_other_containers_read_makes_no_new_image() -> None:
@@ -88,7 +88,9 @@ def test_secrets_do_not_reach_the_build() -> None:
 def test_the_image_is_pinned_has_no_root_and_no_entry_point() -> None:
     last = {step: words for step, words in STEPS if step in ("USER", "CMD")}
     assert last == {"USER": "10001:10001", "CMD": '["checkout", "--help"]'}
-    assert all(re.fullmatch(r"python:3\.\d+-slim-\w+( AS \w+)?", words) for step, words in STEPS if step == "FROM")
+    bases = [words.removesuffix(" AS build") for step, words in STEPS if step == "FROM"]
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases[0])
     assert not {"ENTRYPOINT", "ADD", "ARG"} & {step for step, _ in STEPS}
     assert "://" not in DOCKERFILE
 
@@ -102,12 +104,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / "src" / name)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    pip: list[str | Path] = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--retries", "1"]
-    pip += ["-c", folder / "src" / "compose" / "constraints.txt", f"{folder / 'src'}[observer]"]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    if done.returncode != 0 and any(word in done.stderr for word in NO_INDEX):
-        pytest.skip("no package index can be reached")
-    assert done.returncode == 0, done.stderr
+    locks = folder / "src" / "locks"
+    steps: tuple[list[str | Path], ...] = (
+        ["--require-hashes", "-r", locks / "build.txt", "-r", locks / "image.txt"],
+        ["--no-deps", "--no-build-isolation", folder / "src"],
+    )
+    for what in steps:
+        pip: list[str | Path] = [folder / "venv" / "bin" / "pip", "install", "--quiet", "--retries", "1", *what]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if done.returncode != 0 and any(word in done.stderr for word in NO_INDEX):
+            pytest.skip("no package index can be reached")
+        assert done.returncode == 0, done.stderr
     yield folder / "venv" / "bin"
     shutil.rmtree(folder, ignore_errors=True)
 

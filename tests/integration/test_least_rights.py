@@ -162,6 +162,13 @@ def test_the_observer_follows_a_checkout(broker: Guarded, system: System, shop: 
         observer.await_state(request.checkout_id, "captured")
 
 
+def test_a_customer_is_forgotten(broker: Guarded, system: System) -> None:
+    system.await_rest()
+    asked = ("forget", CUSTOMERS[0], "--why", "a test", "--yes", "--json")
+    done = json.loads(Person("privacy", broker, system).run("checkout", *asked))
+    assert done["topics"]
+
+
 def test_setup_runs_again(broker: Guarded, system: System) -> None:
     assert "topics: 0 created" in Person("setup", broker, system).run("checkout", "setup", "--no-seed")
 

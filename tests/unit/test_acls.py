@@ -38,7 +38,7 @@ def test_only_who_says_an_event_may_write_it(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", MAP, ids=lambda entry: entry.event)
 def test_who_hears_an_event_may_read_it_and_so_may_those_who_look(entry: Entry) -> None:
-    looks = {"drainer", "observer", "auditor"} | ({SHOP} if entry.event in ENDS else set())
+    looks = {"drainer", "observer", "auditor", "privacy"} | ({SHOP} if entry.event in ENDS else set())
     assert who("read", entry.event) == {each.service for each in entry.heard_by} | looks
 
 
@@ -53,7 +53,7 @@ def test_a_shop_may_say_its_events_and_hear_the_ends_and_nothing_else() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_only_people_put_letters_on_a_retry_topic_and_only_its_service_hears_it(service: str) -> None:
     assert who("write", f"{service}.retry") == {"drainer"}
-    assert who("read", f"{service}.retry") == {service}
+    assert who("read", f"{service}.retry") == {service, "privacy"}
     assert who("write", f"{service}.dlq") == {"drainer", service}
 
 
