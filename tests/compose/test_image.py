@@ -16,6 +16,8 @@ from tests.compose.composition import ROOT
 DOCKERFILE = (ROOT / "compose" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 STEPS = [line.split(maxsplit=1) for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
 EXIT_CONFIG = 78
+# a fresh environment is filled from an index, which may be far
+pytestmark = pytest.mark.timeout(900)
 NO_INDEX = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "Connection to ")
 LISTING = "from importlib.metadata import files; print(*files('checkout-choreography'), sep='\\n')"
 
