@@ -21,8 +21,6 @@ USER: Final = "checkout"
 _SECURED: Final = "kafka-scram"
 _ITERATIONS: Final = 4096
 _START_S: Final = 60.0
-REAUTHENTICATE_S: Final = 3
-
 _PROPERTIES: Final = """
 listeners=PLAINTEXT://{host}:{plain},CONTROLLER://{host}:{controller},SCRAM://{host}:{scram}
 advertised.listeners=PLAINTEXT://{host}:{plain},SCRAM://{host}:{scram}
@@ -36,6 +34,9 @@ listener.name.scram.connections.max.reauth.ms={reauthenticate_ms}
 class _ScramKafka(Kafka):
     """The stack's broker with one listener more. Whoever comes by that one is sent to no other."""
 
+    def __init__(self, reauthenticate_s: int) -> None:
+        self._reauthenticate_ms = reauthenticate_s * 1000
+
     def _write(self, site: Site, name: str, log_dir: str) -> None:
         super()._write(site, name, log_dir)
         ports = site.state.ports
@@ -44,7 +45,7 @@ class _ScramKafka(Kafka):
             plain=ports["kafka"],
             controller=ports["kafka-controller"],
             scram=ports[_SECURED],
-            reauthenticate_ms=REAUTHENTICATE_S * 1000,
+            reauthenticate_ms=self._reauthenticate_ms,
         )
         with (site.data / name).open("a") as file:
             file.write(more)
@@ -68,10 +69,13 @@ class Broker:
 
 
 @contextmanager
-def scram_broker(folder: Path, password: str) -> Iterator[Broker]:
-    """One that runs within the block. password: the user's."""
+def scram_broker(folder: Path, password: str, reauthenticate_s: int = 0) -> Iterator[Broker]:
+    """One that runs within the block. password: the user's. reauthenticate_s: clients log in again so often; 0: never.
+
+    Python's asynchronous client can't: the broker closes its connections then.
+    """
     folder.mkdir(parents=True)
-    server = _ScramKafka()
+    server = _ScramKafka(reauthenticate_s)
     ports: dict[str, int] = {}
     for name in (*server.ports, _SECURED):
         ports[name] = free_port(ports.values())

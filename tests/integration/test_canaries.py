@@ -299,17 +299,17 @@ def commands(world: World, ids: list[str]) -> None:
     """What people are shown."""
     run: Callable[..., str] = lambda *arguments: world.places.command(world.system.env, *arguments)  # noqa: E731
     for checkout_id in ids:
-        run("checkout", "show", checkout_id)
         run("checkout", "show", checkout_id, "--json")
-    for arguments in ("audit", "audit --json", "outbox blocked", "outbox blocked --json", "migrate", "setup --no-seed"):
+    run("checkout", "show", ids[-1])
+    for arguments in ("audit --json", "outbox blocked", "setup --no-seed"):
         run("checkout", *arguments.split())
-    for arguments in ("groups --all", "list --all", "export -", "audit", "watch", "audit --json"):
+    for arguments in ("groups --all", "list --all", "export -", "audit --json", "watch"):
         run("dlq", *arguments.split())
     letters = json.loads(run("dlq", "list", "--all", "--json"))
     assert letters
     for letter in letters:
-        run("dlq", "show", letter["id"])
         run("dlq", "show", letter["id"], "--json")
+    run("dlq", "show", letters[0]["id"])
 
 
 def observed(world: World, ids: list[str]) -> None:
@@ -343,7 +343,8 @@ def everything(world: World, ids: list[str]) -> Places:
 
 
 def test_no_secret_and_no_token_is_anywhere(world: World) -> None:
-    ids = every_ending(world)[:12]
+    every_ending(world)
+    ids = ["canary-000", "canary-002", "canary-005"]
     ids.append(a_row_that_is_refused(world))
     a_database_without_room(world)
     ids += a_provider_that_fails(world)

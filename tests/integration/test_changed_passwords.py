@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -20,9 +20,11 @@ from services.shell import kafka_login
 from services.shell.engine import make_engine
 from services.shell.kafka_login import KafkaLogin
 from tests.registry_proxy import registry_proxy
-from tests.scram import REAUTHENTICATE_S, USER, scram_broker
+from tests.scram import USER, scram_broker
 from tests.servers import TestServers
 from tests.system import System, wait_for
+
+REAUTHENTICATE_S: Final = 3
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_a_client_of_kafka_logs_in_again_with_the_new_password(tmp_path: Path, m
     monkeypatch.setattr(kafka_login, "_EVERY_S", 0.1)
     password = tmp_path / "password"
     password.write_text("one-canary")
-    with scram_broker(tmp_path / "kafka", "one-canary") as broker:
+    with scram_broker(tmp_path / "kafka", "one-canary", REAUTHENTICATE_S) as broker:
         properties = {
             "bootstrap.servers": broker.address,
             "security.protocol": "SASL_PLAINTEXT",
