@@ -1,22 +1,30 @@
 """Sets rights as ACLs on brokers, and says where the two differ, with a login that may alter (describe) the cluster."""
 
+import asyncio
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError as ClientError
+from aiokafka.protocol.admin import DescribeAclsRequest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from compose.acls.rights import Right, is_shared
+from schemas.brokers import Kafka
+from schemas.kafka.raw import properties
 
 _TIMEOUT_S: Final = 10.0
+_ONE_GROUP: Final = (3, "checkout", 3, None, None, 1, 1)
+"""A literal group's name, of any principal, host, operation and permission, in the numbers of Kafka's protocol."""
+_EVERYTHING: Final[tuple[Any, ...]] = (
+    *(ResourceType.ANY, None, ResourcePatternType.ANY),
+    *(None, None, AclOperation.ANY, AclPermissionType.ANY),
+)
+"""Of any kind, name and pattern, and of any principal, host, operation and permission."""
 _ANY_HOST: Final = "*"
 _ANY_NAME: Final = "*"
 _TYPES: Final = {
@@ -66,13 +74,40 @@ def apply(admin: AdminClient, rights: Iterable[Right], users: Mapping[str, str])
     return len(new)
 
 
+def check_readable(kafka: Kafka) -> None:
+    """Be sure that ACLs can be read: confluent-kafka takes a refusal for an answer without any.
+
+    Raises AclsError, KafkaException.
+    """
+    # it warns of passwords in the clear, and logs what is raised here
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        code = asyncio.run(asyncio.wait_for(_answer_of(kafka), _TIMEOUT_S))
+    except (ClientError, OSError, TimeoutError) as error:
+        why = f"no answer about ACLs: {type(error).__name__}: {error}"
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT, why)) from error  # noqa: SLF001
+    if code:
+        raise AclsError(_REASONS.get(code, f"the brokers don't tell their ACLs: error {code}"))
+
+
+async def _answer_of(kafka: Kafka) -> int:
+    """The error code of a look at one group's ACLs; 0 where they may be looked at."""
+    client = AIOKafkaClient(**properties(kafka))
+    try:
+        await client.bootstrap()
+        answer = await client.send(client.get_random_node(), DescribeAclsRequest(*_ONE_GROUP))
+        return int(answer.error_code)
+    finally:
+        await client.close()
+
+
 def differences(
     admin: AdminClient, rights: Iterable[Right], users: Mapping[str, str], allowed: Collection[str] = ()
 ) -> list[Difference]:
     """Where ACLs and rights differ: ACLs of these users on anything, and of anybody else on what the rights are about.
 
     users: as of `apply`. allowed: Kafka users whose ACLs on these resources are known otherwise; those of another
-    installation on names that both share are none. Raises AclsError, KafkaException.
+    installation on names that both share are none. Raises KafkaException; see `check_readable`.
     """
     wanted = bindings(rights, users)
     own = [acl for acl, right in wanted.items() if not is_shared(right)]
@@ -82,7 +117,7 @@ def differences(
     missing = [_difference("missing", acl, right.why) for acl, right in wanted.items() if acl not in there]
     extra = [
         _difference("too much", acl)
-        for acl in sorted(there - wanted.keys())
+        for acl in sorted(there - set(wanted))
         if acl.principal in ours or (acl.principal not in known and any(_meets(acl, one) for one in own))
     ]
     return [*missing, *extra]
@@ -110,10 +145,7 @@ def _principal(user: str) -> str:
 
 
 def _found(admin: AdminClient) -> list[AclBinding]:
-    everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-    )  # type: ignore[arg-type]  # None stands for any name, principal and host
-    found: list[AclBinding] = _result(admin.describe_acls(everything, request_timeout=_TIMEOUT_S))
+    found: list[AclBinding] = _result(admin.describe_acls(AclBindingFilter(*_EVERYTHING), request_timeout=_TIMEOUT_S))
     return found
 
 

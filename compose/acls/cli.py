@@ -9,7 +9,7 @@ import typer
 from confluent_kafka.admin import AdminClient
 
 from compose.acls import writing
-from compose.acls.broker import AclsError, Difference, apply, differences
+from compose.acls.broker import AclsError, Difference, apply, check_readable, differences
 from compose.acls.rights import PRINCIPALS, Right, rights
 from compose.console import console
 from compose.failing import or_could_not
@@ -63,6 +63,7 @@ def acls(  # noqa: PLR0913 - one command, and every option of it
         if check:
             others = [user for name, user in users.items() if name not in chosen]
             theirs = {name: users[name] for name in chosen}
+            check_readable(read_settings(Brokers).kafka)
             differing = differences(_admin(), found, theirs, [*others, *map(_user, allow or ())])
         elif set_them:
             new = apply(_admin(), found, users)

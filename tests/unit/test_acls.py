@@ -64,7 +64,7 @@ def test_setup_may_make_every_topic_that_it_makes_and_no_other() -> None:
 
 
 def test_nobody_has_a_right_on_everything() -> None:
-    assert not [right for right in ALL if right.name == "*" or right.operation == "all"]
+    assert not [right for right in ALL if right.name == "*" or not right.name]
 
 
 def test_names_have_the_prefix_but_for_those_under_which_nothing_lies() -> None:
