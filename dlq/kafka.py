@@ -73,6 +73,7 @@ class KafkaSettings(SecretSettings):
             raise ValueError("is used with KAFKA_SASL_MECHANISM=OAUTHBEARER only")
         return value
 
+    @property
     def login(self) -> str:
         """Who this is to the brokers: the SASL user, else the certificate's subject; "" where they ask nobody.
 

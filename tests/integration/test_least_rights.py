@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from compose.acls import PRINCIPALS, apply, differences, rights
 from compose.fleet import Fleet
 from compose.publisher import NotDeliveredError, Shop, to_json
+from compose.setting_up import CUSTOMERS
 from compose.settings import Servers
 from dlq.metrics import look
 from dlq.settings import DlqSettings
