@@ -72,7 +72,10 @@ def masked_bytes(raw: bytes) -> bytes:
     if raw.isascii() and not _LONG_BYTES.search(raw):
         return raw
     text = raw.decode("utf-8", "surrogateescape")
-    return _replaced(text, _spans(text), _starred).encode("utf-8", "surrogateescape")
+    # the digits that are kept may be a group of another number
+    while spans := _spans(text):
+        text = _replaced(text, spans, _starred)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _remark(number: str) -> str:

@@ -214,7 +214,7 @@ def test_pods_follow_the_lag_up_to_the_partitions(name: str) -> None:
     (trigger,) = scaled["triggers"]
     assert (trigger["type"], trigger["metadata"]["consumerGroup"]) == ("kafka", name)
     asked = BY_NAME["TriggerAuthentication", trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
-    assert {each["name"] for each in asked} == {f"checkout-kafka-{name}"}
+    assert {each["name"] for each in asked} == {"keda"}
 
 
 def test_what_has_to_be_there_first_is_marked() -> None:
