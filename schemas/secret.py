@@ -6,7 +6,6 @@ value is asked for, so that a password that is replaced while a process runs is 
 """
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 FILE: Final = "_FILE"
 _LOGIN: Final = re.compile(r"(?<=://)\S*@")
@@ -74,17 +73,17 @@ class SecretSettings(BaseSettings):
         return init_settings, _Files(settings_cls), env_settings
 
 
-class _Files(PydanticBaseSettingsSource):
+class _Files(EnvSettingsSource):
     """Reads what `X_FILE` names."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """(the secret, or None; the key that validation knows it by; whether it is JSON)."""
         key = str(field.validation_alias or field_name)
         variable = key.upper()
-        path = os.environ.get(variable + FILE, "") if is_secret(field) else ""
+        path = self.env_vars.get((variable + FILE).lower()) if is_secret(field) else None
         if not path:
             return None, key, False
-        if os.environ.get(variable):
+        if self.env_vars.get(variable.lower()):
             raise self._wrong(variable + FILE, f"{variable} is given too: one of them")
         try:
             return FileSecret(Path(path)), key, False
