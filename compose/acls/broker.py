@@ -151,7 +151,7 @@ def _found(admin: AdminClient) -> list[AclBinding]:
 
 def _result(future: Any) -> Any:
     try:
-        return future.result()
+        return future.result(2 * _TIMEOUT_S)
     except KafkaException as error:
         reason = _REASONS.get(error.args[0].code())
         if reason is None:

@@ -63,7 +63,6 @@ def acls(  # noqa: PLR0913 - one command, and every option of it
         if check:
             others = [user for name, user in users.items() if name not in chosen]
             theirs = {name: users[name] for name in chosen}
-            check_readable(read_settings(Brokers).kafka)
             differing = differences(_admin(), found, theirs, [*others, *map(_user, allow or ())])
         elif set_them:
             new = apply(_admin(), found, users)
@@ -140,4 +139,7 @@ def _topic_prefix(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def _admin() -> AdminClient:
-    return AdminClient({**read_settings(Brokers).kafka, **QUIET})
+    """A client of brokers that tell their ACLs. Raises AclsError, KafkaException."""
+    kafka = read_settings(Brokers).kafka
+    check_readable(kafka)
+    return AdminClient({**kafka, **QUIET})

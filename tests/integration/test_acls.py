@@ -19,7 +19,7 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from compose.acls import PRINCIPALS, Right, apply, rights
+from compose.acls import PRINCIPALS, Right, apply, differences, rights
 from compose.cli import run_app
 from outbox.sending import producer_config
 from schemas.choreography import SERVICES, may_publish, subscriptions
@@ -27,6 +27,7 @@ from schemas.kafka.raw import properties
 from schemas.registry import create_topics, topic_configs
 from services.shell.intake import consumer_config
 from tests.brokers import Guarded, guarded
+from tests.system import wait_for
 
 PREFIX: Final = "eu."
 RIGHTS: Final = rights(PREFIX)
@@ -49,6 +50,8 @@ def broker(scratch: Path) -> Iterator[Guarded]:
     with guarded(scratch / "acls", PRINCIPALS) as found:
         admin: Any = AdminClient({"bootstrap.servers": found.plain})
         assert apply(admin, RIGHTS, USERS) == len(RIGHTS)
+        # a broker follows its controller a moment later
+        wait_for(lambda: not differences(admin, RIGHTS, USERS), "the broker to know its ACLs")
         # what setup may do is enough to make every topic
         made = create_topics(found.login("setup"), PREFIX, partitions=1)
         assert {PREFIX + topic for topic in topic_configs(1)} == set(made)
@@ -237,6 +240,7 @@ def test_what_was_added_and_removed_by_hand_is_found(
     ]
     delete(admin, removed)
     settle(admin.create_acls([*added, *unrelated]))
+    wait_for(lambda: len(differences(admin, RIGHTS, USERS)) == 1 + len(added), "the broker to know what was done")
     missing, *extra = check(capsys)
     assert (missing["what"], missing["principal"], missing["operation"], missing["name"], missing["why"]) == (
         "missing", "User:payment", "read", f"{PREFIX}checkout.accepted", "hears it",
@@ -252,6 +256,7 @@ def test_what_was_added_and_removed_by_hand_is_found(
     assert run_app(["acls", "--apply"]) == 0
     assert capsys.readouterr().out.startswith("1 ACLs set")
     delete(admin, *added, *unrelated)
+    wait_for(lambda: not differences(admin, RIGHTS, USERS), "the broker to know what was undone")
     assert check(capsys) == []
 
 
