@@ -1,13 +1,14 @@
 """`checkout run`: everything on this machine, a sample that shows every ending, a live view, a summary."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
 
 from rich.console import Console
 from rich.live import Live
@@ -30,6 +31,7 @@ from schemas.secret import without_login
 from schemas.terminal import json_text
 from services.shell.database import engine_of
 
+_NAME_CHARS: Final = 8
 _READY_S: Final = 60.0
 _POLL_S: Final = 0.1
 _OBSERVER_PORT: Final = "6066"
@@ -108,7 +110,7 @@ def sample(servers: Servers, checkouts: int, *, as_json: bool) -> int:
 
 def _sample(servers: Servers, check: Callable[[], None], ends: Ends, count: int, console: Console) -> Tally:
     """Publish it and wait for its ends. check: raises when a service that was started for it is gone."""
-    tally, name = Tally(), uuid4().hex[:8]
+    tally, name = Tally(), run_name()
     with closing(Shop(servers)) as shop:
         for number, kind in enumerate(plan(count)):
             checkout_id = f"run-{name}-{number:06d}"
@@ -119,6 +121,11 @@ def _sample(servers: Servers, check: Callable[[], None], ends: Ends, count: int,
         _follow(tally, ends, check, engine, show)
     engine.dispose()
     return tally
+
+
+def run_name() -> str:
+    """What the ids of one run's checkouts have in common: letters only, or some would look like card numbers."""
+    return "".join(secrets.choice(ascii_lowercase) for _ in range(_NAME_CHARS))
 
 
 def _follow(tally: Tally, ends: Ends, check: Callable[[], None], engine: Engine, show: Callable[[], None]) -> None:

@@ -55,9 +55,7 @@ def test_the_developer_may_what_commands_need_and_nothing_of_a_services() -> Non
         ("eu.payment.retry", "write"),
     }
     assert not [right for right in mine if right.name == "eu.payment.captured" and right.operation == "write"]
-    assert not [
-        right for right in mine if right.resource == "group" and right.operation == "read" if "shop" not in right.name
-    ]
+    assert {right.name for right in mine if right.resource == "group" and right.operation == "read"} == {"eu.shop"}
 
 
 def test_a_process_is_told_its_own_login_and_no_database_but_its_own(tmp_path: Path) -> None:

@@ -82,8 +82,6 @@ DECISIONS: Final = [f"services/{name}/decisions.py" for name in SERVICES]
 PURE: Final = [*DECISIONS, *(f"{name.replace('.', '/')}.py" for beside in BESIDE_DECISIONS.values() for name in beside)]
 COMMANDS: Final = ("dlq/cli.py", "dlq/acting_cli.py")
 """Where a person's command starts: they read the environment and print."""
-SETTINGS: Final = ("schemas/secret.py",)
-"""The source of every class of settings, which are made where a process starts."""
 every_file = pytest.mark.parametrize("source", OURS)
 
 
@@ -126,7 +124,7 @@ def test_nobody_sleeps(source: str) -> None:
 
 @every_file
 def test_the_environment_is_read_where_a_process_starts(source: str) -> None:
-    starts = source.startswith("compose/") or source.endswith("/__main__.py") or source in COMMANDS + SETTINGS
+    starts = source.startswith("compose/") or source.endswith("/__main__.py") or source in COMMANDS
     assert starts or not [name for name in calls(source) if within(name, "os.environ", "os.environb", "os.getenv")]
 
 
