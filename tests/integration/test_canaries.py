@@ -148,7 +148,8 @@ def a_database_without_room(world: World) -> None:
     for request in requests:
         system.await_status("warehouse", request.checkout_id, "reserved")
     system.execute("payment", _STOP)
-    system.execute("payment", "CREATE TRIGGER stop BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION stop()")
+    when = "BEFORE INSERT OR UPDATE ON payments FOR EACH ROW WHEN (NEW.token <> '')"
+    system.execute("payment", f"CREATE TRIGGER stop {when} EXECUTE FUNCTION stop()")
     world.fleet.start("payment")
 
     def waiting() -> bool:

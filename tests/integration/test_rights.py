@@ -117,7 +117,7 @@ def test_an_installation_with_one_role_goes_on_and_can_be_handed_over(servers: T
         old.execute("checkout", f"GRANT CONNECT ON DATABASE {old.name}_checkout TO {owner}")
         alone = old.servers.model_copy(update={"checkout_owner_database_url": old.servers.checkout_database_url})
         setting_up.migrate(alone)
-        with pytest.raises(OwnerError, match=f"REASSIGN OWNED BY {role} TO {owner}"):
+        with pytest.raises(OwnerError, match=f'REASSIGN OWNED BY "{role}" TO "{owner}"'):
             setting_up.migrate(old.servers)
         old.execute("checkout", f"REASSIGN OWNED BY {role} TO {owner}")
         setting_up.migrate(old.servers)
