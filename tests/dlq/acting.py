@@ -36,7 +36,7 @@ from schemas.events import CheckoutAccepted, Event, Line
 from schemas.kafka.record import KafkaRecord
 from schemas.registry import register
 from schemas.registry_client import registry_client
-from tests.dlq.making import own_topics
+from tests.dlq.making import environment, own_topics
 from tests.servers import TestServers
 
 START: Final = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -188,7 +188,7 @@ class Desk:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {name.upper(): str(value) for name, value in self.settings.model_dump().items()}
+        return environment(self.settings)
 
     def dlq(self, *arguments: str) -> Ran:
         """Run a command in this process, as its entry point does."""
