@@ -22,7 +22,8 @@ class Servers(KafkaSettings, RegistrySettings):
     warehouse_database_url: SecretStr = Field(description="likewise")
     checkout_owner_database_url: SecretStr = Field(
         SecretStr(""),
-        description="The checkout database, as the role that owns its tables; empty: the service's own role does",
+        description="The same database as CHECKOUT_DATABASE_URL, as the role that owns its tables; "
+        "empty, or of another database: the service's own role does",
     )
     payment_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
     warehouse_owner_database_url: SecretStr = Field(SecretStr(""), description="likewise")
@@ -64,9 +65,16 @@ class Servers(KafkaSettings, RegistrySettings):
         return secret
 
     def owner_database_url(self, service: str) -> SecretStr:
-        """The same as the role that owns the tables: for migrations, sample data, and what is removed for good."""
+        """The same as the role that owns the tables: for migrations, sample data, and what is removed for good.
+
+        The service's own where no owner is named, or where the owner's URL is of another database: a shell that was
+        told of one installation and then of another database must not change the first one's tables.
+        """
         secret: SecretStr = getattr(self, f"{service}_owner_database_url")
-        return secret if secret.get_secret_value() else self.database_url(service)
+        own = self.database_url(service)
+        if not secret.get_secret_value() or url_of(secret).database != url_of(own).database:
+            return own
+        return secret
 
     @property
     def retention(self) -> Retention:

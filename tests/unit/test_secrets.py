@@ -162,3 +162,22 @@ def test_a_url_is_shown_without_its_login() -> None:
     assert without_login("http://[broken") == "***"
     assert login_of("http://u:p%40@h:1/x") == ("http://h:1/x", {"Authorization": "Basic dTpwQA=="})
     assert login_of("http://h:1/x") == ("http://h:1/x", {})
+
+
+@pytest.mark.parametrize(
+    ("owner", "wanted"),
+    [
+        ("", "postgresql://checkout:p@db/here"),
+        ("postgresql://owner:q@db/here", "postgresql://owner:q@db/here"),
+        ("postgresql://owner:q@db:6432/here", "postgresql://owner:q@db:6432/here"),
+        ("postgresql://owner:q@db/elsewhere", "postgresql://checkout:p@db/here"),
+    ],
+    ids=["none", "the same database", "past a pooler", "another database"],
+)
+def test_the_owner_of_another_database_owns_nothing_here(
+    monkeypatch: pytest.MonkeyPatch, owner: str, wanted: str
+) -> None:
+    own = "postgresql://checkout:p@db/here"
+    others = {f"{name}_DATABASE_URL": own for name in ("CHECKOUT", "PAYMENT", "WAREHOUSE")}
+    given(monkeypatch, PAYMENT_PROVIDER_URL="http://p", CHECKOUT_OWNER_DATABASE_URL=owner, **others)
+    assert read_settings(Servers).owner_database_url("checkout").get_secret_value() == wanted
