@@ -94,6 +94,7 @@ def test_a_message_that_ends_the_process_twice_is_set_aside_unread(servers: Test
 def test_one_event_id_on_two_topics_is_two_events(own: System) -> None:
     request, same = own.request(method="slow"), uuid7()
     put(own, "checkout.requested", said(own, request, same), request.checkout_id.encode())
+    own.await_status("payment", request.checkout_id, "authorizing")
     wish = CheckoutCancelRequested(checkout_id=request.checkout_id, reason="changed my mind")
     put(own, "checkout.cancel_requested", said(own, wish, same), request.checkout_id.encode())
     own.await_status("checkout", request.checkout_id, "compensated")
