@@ -1,6 +1,5 @@
 """A broker that asks for a password, which can be changed while it runs."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +10,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from compose.stack.kafka import Kafka
-from compose.stack.paths import cache_dir
-from compose.stack.ports import HOST, free_port
-from compose.stack.processes import spawn, stop, wait_for
+from compose.stack.ports import HOST
 from compose.stack.servers import Site
-from compose.stack.state import State
+from tests.brokers import running
 
 USER: Final = "checkout"
 _SECURED: Final = "kafka-scram"
 _ITERATIONS: Final = 4096
-_START_S: Final = 60.0
 _PROPERTIES: Final = """
 listeners=PLAINTEXT://{host}:{plain},CONTROLLER://{host}:{controller},SCRAM://{host}:{scram}
 advertised.listeners=PLAINTEXT://{host}:{plain},SCRAM://{host}:{scram}
@@ -75,18 +71,8 @@ def scram_broker(folder: Path, password: str, reauthenticate_s: int = 0) -> Iter
     Python's asynchronous client can't: the broker closes its connections then.
     """
     folder.mkdir(parents=True)
-    server = _ScramKafka(reauthenticate_s)
-    ports: dict[str, int] = {}
-    for name in (*server.ports, _SECURED):
-        ports[name] = free_port(ports.values())
-    site = Site(folder, cache_dir(os.environ), State(ports=ports), os.environ, lambda _: None)
-    server.install(site)
-    server.prepare(site)
-    process = spawn(server.launch(site), folder / "kafka.log")
-    try:
-        assert wait_for(lambda: server.is_ready(site), _START_S), (folder / "kafka.log").read_text()
+    with running(_ScramKafka(reauthenticate_s), folder, _SECURED) as site:
+        ports = site.state.ports
         broker = Broker(f"{HOST}:{ports[_SECURED]}", f"{HOST}:{ports['kafka']}", folder / "kafka.log")
         broker.set_password(password)
         yield broker
-    finally:
-        stop([(process, server.stop_signal)], 30)
